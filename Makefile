@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Fastsocket for Linux 6.12: prepares a kernel tree in build/linux (source, patches, overlay), and
+# hands everything else to the kernel's own make. `make help` lists what there is.
+
+Q := $(if $(filter 1,$(V)),,@)
+.NOTPARALLEL:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+
+# Which build directory (build/KIND) the kernel's targets work in.
+KIND ?= default
+export KSRC FASTSOCKET_CACHE
+
+# Given to boot.
+CPUS ?= 4
+MEM ?= 2G
+BOOT_KIND := $(if $(filter 1,$(DEBUG)),debug,vm)
+
+# The kernel's make starts without our MAKEFLAGS: pass on what was given on the command line.
+OWN_VARS := KIND KSRC CPUS MEM RUN DEBUG FASTSOCKET_CACHE
+squote = '$(subst ','\'',$(1))'
+OVERRIDES = $(foreach v,$(filter-out $(OWN_VARS),$(.VARIABLES)),$(if $(filter command,$(origin $v)),$v=$(call squote,$($v))))
+JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(shell nproc))
+kbuild = scripts/kbuild.sh $(1) -j$(JOBS) $(OVERRIDES)
+
+OWN := all help setup prepare defconfig kernel vm debug tools boot demo test kunit lint format \
+       rust-analyzer patch export-patches objsize helpconfig clean distclean
+
+PHONY := $(OWN)
+
+# --- the tree ------------------------------------------------------------------------------------
+
+setup:
+	$(Q)scripts/setup.sh
+
+prepare:
+	$(Q)scripts/prepare.sh
+
+export-patches:
+	$(Q)scripts/export-patches.sh
+
+patch: prepare
+	$(Q)scripts/patch.sh
+
+# --- building ------------------------------------------------------------------------------------
+
+all: kernel tools
+
+defconfig: prepare
+	$(Q)scripts/config.sh --new default
+
+# A configuration that the user changed by menuconfig and the like is theirs, and is kept.
+kernel: prepare
+	$(Q)scripts/config.sh $(KIND)
+	$(Q)$(call kbuild,$(KIND))
+
+# The kernels that the guests run.
+vm debug: prepare
+	$(Q)scripts/config.sh $@
+	$(Q)$(call kbuild,$@) -s
+
+tools:
+	$(Q)scripts/tools.sh build
+
+# The kernel's own targets: modules_install, install, menuconfig, ...; and files.
+HANDED := $(filter-out $(OWN),$(MAKECMDGOALS))
+PHONY += $(HANDED)
+$(HANDED): prepare
+	$(Q)$(if $(filter %config clean mrproper help,$@),,scripts/config.sh $(KIND))
+	$(Q)$(call kbuild,$(KIND)) $@
+
+# --- running -------------------------------------------------------------------------------------
+
+boot: $(BOOT_KIND) tools
+	$(Q)scripts/vm.sh -k $(BOOT_KIND) -c $(CPUS) -m $(MEM) $(if $(value RUN),-- $(call squote,$(value RUN)))
+
+# The two commands that a newcomer gives do all the set-up themselves.
+demo: setup vm tools
+	$(Q)scripts/demo.sh
+
+test: setup
+	$(Q)DEBUG=$(DEBUG) scripts/test.sh $(SUITES)
+
+kunit:
+	$(Q)scripts/test.sh 10-build 20-kunit
+
+# --- looking after the code ----------------------------------------------------------------------
+
+lint: prepare
+	$(Q)scripts/lint.sh
+
+format:
+	$(Q)scripts/lint.sh --fix
+
+rust-analyzer: prepare
+	$(Q)scripts/config.sh $(KIND)
+	$(Q)$(call kbuild,$(KIND)) rust-analyzer
+	$(Q)ln -sf build/$(KIND)/rust-project.json rust-project.json
+
+objsize: vm
+	$(Q)scripts/objsize.sh
+
+helpconfig: prepare
+	$(Q)rm -rf build/helpconfig
+	$(Q)scripts/kbuild.sh helpconfig -s KBUILD_KCONFIG=$(CURDIR)/Kconfig helpnewconfig | \
+		{ grep . || { echo "Kconfig lacks a stand-in for what net/fastsocket/Kconfig depends on"; exit 1; }; }
+
+clean:
+	rm -rf build/default build/vm build/debug build/clippy build/helpconfig build/ksrc-*/default build/ksrc-*/vm \
+		build/ksrc-*/debug build/cargo build/selftests build/patch build/objsize build/logs
+
+distclean:
+	$(Q)scripts/prepare.sh --may-remove
+	rm -rf build
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile
+
+#: Fastsocket for Linux 6.12, in Rust
+#:
+#: First:
+#:   setup            install what is needed (Debian 12, as root), or say what is missing
+#:   demo             servers on a 4-CPU guest, without and with per-core sockets
+#:   test             the tests; DEBUG=1 for those on the debug kernel besides, and
+#:                    SUITES="10-build 20-kunit" for some of them
+#:
+#: Building:
+#:   defconfig        x86_64_defconfig with kernel/configs/fastsocket.config on top
+#:   all (default)    kernel, modules and tools; makes a configuration if there is none
+#:   modules_install  as on any kernel tree, and so are
+#:   install          these, menuconfig, ...: what is not listed here is the kernel's own target
+#:   tools            libfsocket.so, the commands and the demo server, in build/cargo
+#:   vm, debug        the small kernels that guests run; KIND=vm makes other targets mean them
+#:   clean            remove what was built; the kernel's source and the cache stay
+#:   distclean        remove build/ whole
+#:
+#: Running:
+#:   boot             a root shell in a guest on this machine's file system (changes are lost)
+#:   boot CPUS=4 RUN="command"
+#:                    run the command there, and end with its status; MEM=2G; DEBUG=1 takes the
+#:                    debug kernel; the kernel's console is kept in build/logs
+#:   kunit            KUnit tests alone
+#:
+#: Working on it:
+#:   prepare          bring build/linux up to date: source, patches/, links to our files
+#:   export-patches   write the commits made in build/linux to patches/
+#:   patch            one series for a plain 6.12.y tree in build/patch, checked with git am
+#:   lint, format     rustfmt, clippy, checkpatch, shellcheck; rewrite with rustfmt
+#:   objsize          what the patches change in object code, function by function
+#:   rust-analyzer    rust-project.json
+#:   helpconfig       the configuration options that we add
+#:
+#: KSRC=/path/to/linux-6.12.y takes another source than the one that BASE names.
+#: V=1, W=1, INSTALL_MOD_PATH= and so on go to the kernel's make.
+#: FASTSOCKET_CACHE is the directory for ccache, bindgen and virtme-ng (~/.cache/fastsocket).
+
+.PHONY: $(PHONY)

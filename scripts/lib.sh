@@ -1,0 +1,36 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: GPL-2.0
+#
+# What every script here shares. Source it first: it sets TOP (the clone), BUILD, SRC (the prepared
+# kernel tree) and CACHE, and gives die and note.
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+# Another source tree gets a build directory of its own, so that it never mixes with the pinned one.
+if [ -n "${KSRC:-}" ]; then
+	KSRC=$(cd "$KSRC" && pwd -P) || exit 1
+	BUILD=$TOP/build/ksrc-$(printf %s "$KSRC" | sha256sum | cut -c1-8)
+else
+	BUILD=$TOP/build
+fi
+SRC=$BUILD/linux
+CACHE=${FASTSOCKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fastsocket}
+
+note() { printf '%s\n' "fastsocket: $*" >&2; }
+die() { note "$*"; exit 1; }
+
+# read_base KEY: one value of the file BASE.
+read_base() { sed -n "s/^$1=//p" "$TOP/BASE"; }
+
+# Git as it is everywhere, whatever the user's own configuration says about diffs and dates.
+plain_git() { GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null git "$@"; }
+
+# The patch names of the series in order, and a checksum of names and contents.
+series() { [ ! -e "$TOP/patches/series" ] || grep -Ev '^[[:space:]]*(#|$)' "$TOP/patches/series" || true; }
+series_sum() {
+	local p
+	while read -r p; do
+		echo "$p"
+		cat "$TOP/patches/$p"
+	done < <(series) | sha256sum | cut -d' ' -f1
+}

@@ -1,0 +1,144 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# setup.sh: install what building, booting and testing need. Never asks, and can be repeated.
+#
+# On Debian 12, as root, everything comes from Debian's archive, crates.io (bindgen) and PyPI
+# (virtme-ng). The latter two go to the cache outside the clone, not into the system.
+# Elsewhere, or without root, it says exactly what is missing.
+#
+# setup.sh --check: only look, quickly; end 1 and say what is missing.
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+BINDGEN=0.73.2
+VIRTME_NG=1.42
+
+PACKAGES=(
+	# the kernel's source, pinned by BASE where the archive still has it
+	"$(read_base package)"
+	# the kernel's build
+	bc bison ccache clang-19 cpio file flex git kmod libc6-dev libclang-19-dev libelf-dev libssl-dev
+	lld-19 llvm-19 make perl pkg-config python3 rsync xz-utils
+	# Rust: compiler, its sources, cargo, rustfmt and clippy, always of one version
+	cargo-web rust-web-clippy rust-web-src rustc-web rustfmt-web
+	# the guest
+	busybox-static python3-venv qemu-system-x86 udev
+	# tests and demo
+	apache2-utils ethtool gcc haproxy iproute2 iptables iputils-ping jq libc6-dev-i386 libcap-dev
+	libgcc-12-dev lib32gcc-12-dev libmnl-dev lighttpd netcat-openbsd nftables nginx-light
+	procps psmisc shellcheck socat util-linux
+)
+# Their packages would start them and enable them at boot: nothing of ours wants that.
+DAEMONS=(nginx haproxy lighttpd)
+
+missing_packages() {
+	local p
+	for p in "${PACKAGES[@]}"; do
+		dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok' || echo "$p"
+	done
+}
+
+have_bindgen() { [ "$("$CACHE/tools/bin/bindgen" --version 2>/dev/null)" = "bindgen $BINDGEN" ]; }
+have_vng() { [ -x "$CACHE/tools/venv/bin/vng" ] && [ -d "$(echo "$CACHE"/tools/venv/lib/python3*/site-packages/virtme_ng-$VIRTME_NG.dist-info)" ]; }
+
+debian12() { [ -r /etc/os-release ] && (. /etc/os-release && [ "${ID:-}" = debian ] && [ "${VERSION_ID:-}" = 12 ]); }
+
+elsewhere() {
+	cat >&2 <<-END
+	This is not Debian 12. Install these yourself, then run this again for bindgen and virtme-ng:
+	  - clang, lld, llvm and libclang 19, callable as clang-19, ld.lld-19, llvm-ar-19 ...
+	  - rustc 1.78 or newer in /usr/bin, with cargo, rustfmt, clippy and rust-src of the same version
+	  - bc bison cpio flex kmod make perl rsync xz, headers of libelf and OpenSSL; ccache if you like
+	  - qemu-system-x86_64, udev, a static busybox, python3 with venv
+	  - for tests and the demo: nginx, haproxy, lighttpd, ab, iproute2, ethtool, iptables, nftables,
+	    socat, nc, jq, shellcheck, headers of libcap and libmnl, a 32-bit libc
+	  - a Linux 6.12.y source tree, given to make as KSRC=/path/to/it
+	END
+}
+
+check() {
+	local missing=() tool
+	if command -v dpkg-query >/dev/null && debian12; then
+		mapfile -t missing < <(missing_packages)
+	else
+		for tool in clang-19 ld.lld-19 rustc cargo flex bison bc cpio rsync qemu-system-x86_64 busybox; do
+			command -v "$tool" >/dev/null || missing+=("$tool")
+		done
+	fi
+	have_bindgen || missing+=("bindgen $BINDGEN")
+	have_vng || missing+=("virtme-ng $VIRTME_NG")
+	[ ${#missing[@]} = 0 ] && return
+	note "missing: ${missing[*]}"
+	return 1
+}
+
+install_packages() {
+	local missing policy=/usr/sbin/policy-rc.d ours='' new=() d base
+	mapfile -t missing < <(missing_packages)
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ]; then
+		note "not root, and these packages are missing; run as root:"
+		note "  apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+		exit 1
+	fi
+	note "installing from Debian's archive: ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -q update
+
+	for d in "${DAEMONS[@]}"; do
+		[ -e "/etc/init.d/$d" ] || new+=("$d")
+	done
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\n# fastsocket setup.sh: start no daemon while packages are installed\nexit 101\n' >$policy
+		chmod +x $policy
+		ours=1
+		# shellcheck disable=SC2064
+		trap "rm -f $policy" EXIT
+	fi
+	base=$(read_base package)
+	# The version that the patches were made on, while the archive has it; prepare.sh says if not.
+	if apt-cache madison "$base" | grep -qF " $(read_base version) "; then
+		mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed "s/^$base\$/&=$(read_base version)/")
+	fi
+	apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install "${missing[@]}"
+	if [ -n "$ours" ]; then rm -f $policy; trap - EXIT; fi
+	if command -v systemctl >/dev/null; then
+		for d in "${new[@]}"; do systemctl -q disable "$d" 2>/dev/null || true; done
+	fi
+}
+
+install_tools() {
+	mkdir -p "$CACHE/tools"
+	exec 7>"$CACHE/tools/.lock"
+	flock 7
+	if ! have_bindgen; then
+		note "installing bindgen $BINDGEN from crates.io into $CACHE/tools (some minutes)"
+		PATH=/usr/bin:/bin:$PATH CARGO_TARGET_DIR='' RUSTFLAGS='' \
+			env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc \
+			/usr/bin/cargo install bindgen-cli --locked --version $BINDGEN --root "$CACHE/tools" --force
+	fi
+	if ! have_vng; then
+		note "installing virtme-ng $VIRTME_NG from PyPI into $CACHE/tools/venv"
+		/usr/bin/python3 -m venv --clear "$CACHE/tools/venv"
+		"$CACHE/tools/venv/bin/pip" install -q --disable-pip-version-check "virtme-ng==$VIRTME_NG"
+	fi
+}
+
+case ${1:-} in
+--check) check ;;
+'')
+	if debian12; then
+		install_packages
+	elif ! { command -v cargo && command -v clang-19; } >/dev/null; then
+		elsewhere
+		exit 1
+	fi
+	install_tools
+	check
+	note "everything is installed"
+	;;
+*) die "usage: setup.sh [--check]" ;;
+esac

@@ -1,0 +1,28 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# tools.sh build|test|clippy|fmt-check|fmt: the cargo workspace (libfsocket.so, commands, demo
+# server), with the distribution's cargo, into build/cargo.
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+cd "$TOP"
+if [ ! -e Cargo.toml ]; then
+	note "no Cargo.toml: no tools to build"
+	exit 0
+fi
+
+# A toolchain of the user's own may come first in PATH, and be another version than cargo.
+export PATH=/usr/bin:/bin:$CACHE/tools/bin:$PATH CARGO_TARGET_DIR=$TOP/build/cargo
+export LIBCLANG_PATH=${LIBCLANG_PATH:-/usr/lib/llvm-19/lib}
+unset RUSTUP_TOOLCHAIN RUSTC RUSTFLAGS MAKEFLAGS MFLAGS
+case ${1:-build} in
+build) exec cargo build --release --locked --workspace ;;
+test) exec cargo test --locked --workspace ;;
+clippy) exec cargo clippy --locked --workspace --all-targets -- -D warnings ;;
+fmt-check) exec cargo fmt --all --check -- --color=never ;;
+fmt) exec cargo fmt --all ;;
+*) die "usage: tools.sh build|test|clippy|fmt-check|fmt" ;;
+esac
