@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/nsproxy.h>
+#include <net/net_namespace.h>
+
+struct net *rust_helper_maybe_get_net(struct net *net)
+{
+	return maybe_get_net(net);
+}
+
+void rust_helper_put_net(struct net *net)
+{
+	put_net(net);
+}
+
+struct net *rust_helper_current_net_get(void)
+{
+	return current->nsproxy ? get_net(current->nsproxy->net_ns) : NULL;
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#ifdef CONFIG_NET
+
+#include <net/sock.h>
+
+void rust_helper_sock_hold(struct sock *sk)
+{
+	sock_hold(sk);
+}
+
+void rust_helper_sock_put(struct sock *sk)
+{
+	sock_put(sk);
+}
+
+bool rust_helper_sock_tryhold(struct sock *sk)
+{
+	return refcount_inc_not_zero(&sk->sk_refcnt);
+}
+
+void rust_helper_lock_sock(struct sock *sk)
+{
+	lock_sock(sk);
+}
+
+#endif /* CONFIG_NET */
