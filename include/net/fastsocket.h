@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Fastsocket: what the TCP stack and fastsocket.ko know of each other.
+ *
+ * A listening socket that was spawned (the "primary") has up to one "local
+ * listener" per CPU: a struct sock of its own, in no hash table, with its own
+ * accept queue.  A SYN that mainline's look-up gave to the primary is handed
+ * to the local listener of this CPU.  The policy is in fastsocket.ko; what is
+ * declared here is built in and does nothing while the module is not loaded.
+ */
+#ifndef _NET_FASTSOCKET_H
+#define _NET_FASTSOCKET_H
+
+#include <linux/jump_label.h>
+#include <linux/types.h>
+#include <net/inet_connection_sock.h>
+
+struct file;
+struct module;
+struct poll_table_struct;
+struct proto_accept_arg;
+struct sk_buff;
+struct sock;
+struct socket;
+struct socket_wq;
+struct task_struct;
+
+/**
+ * struct fastsocket_ops - what fastsocket.ko does at the hooks.
+ * @owner: the module; a reference is held for each spawned socket and for
+ *	each local listener.
+ * @syn: softirq, under RCU, for a SYN that is going to @sk, which listens.
+ *	Returns the socket that takes it: @sk itself, or one of its local
+ *	listeners, without a reference.
+ * @data_ready: softirq, under RCU: a child was put into the accept queue of
+ *	the local listener that was cloned for @slot.
+ * @accept: process context, may sleep: as proto_ops.accept.
+ * @poll: process context, may sleep: registers a poller of the listening
+ *	@sock, and says whether there is a connection that it could accept.
+ * @changed: process context, socket not locked: listen(2) (@option false) or
+ *	setsockopt(2) (@option true) succeeded on the spawned @sk.
+ * @listen_stop: process context, @sk locked, must not sleep: @sk has left
+ *	TCP_LISTEN; its local listeners must follow.
+ * @release: process context, may sleep: the last reference to the socket that
+ *	@group was attached to is gone.
+ */
+struct fastsocket_ops {
+	struct module *owner;
+	struct sock *(*syn)(struct sock *sk, unsigned int cpu);
+	void (*data_ready)(void *slot);
+	int (*accept)(void *group, struct socket *sock, struct socket *newsock,
+		      struct proto_accept_arg *arg);
+	bool (*poll)(void *group, struct file *file, struct socket *sock,
+		     struct poll_table_struct *wait);
+	void (*changed)(void *group, bool option);
+	void (*listen_stop)(void *group);
+	void (*release)(void *group);
+};
+
+#ifdef CONFIG_FASTSOCKET_HOOKS
+
+DECLARE_STATIC_KEY_FALSE(fastsocket_enabled);
+
+struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb);
+void __fastsocket_listen_stop(struct sock *sk);
+
+/**
+ * fastsocket_syn() - choose the socket that takes a SYN.
+ * @sk: the listener that the look-up found.
+ * @skb: the segment, of any kind; only a pure SYN is ever taken away from @sk.
+ *
+ * Context: softirq, under RCU.
+ * Return: @sk or one of its local listeners; no reference is taken.
+ */
+static inline struct sock *fastsocket_syn(struct sock *sk,
+					  const struct sk_buff *skb)
+{
+	if (static_branch_unlikely(&fastsocket_enabled))
+		return __fastsocket_syn(sk, skb);
+	return sk;
+}
+
+/**
+ * fastsocket_primary() - the socket that a program bound.
+ * @sk: any TCP socket.
+ *
+ * Return: the socket that @sk is a local listener of, else @sk.
+ */
+static inline struct sock *fastsocket_primary(const struct sock *sk)
+{
+	if (static_branch_unlikely(&fastsocket_enabled)) {
+		struct sock *primary;
+
+		primary = inet_csk(sk)->icsk_accept_queue.fastsocket_primary;
+		if (primary)
+			return primary;
+	}
+	return (struct sock *)sk;
+}
+
+/**
+ * fastsocket_init_child() - give the callbacks of the primary to a child.
+ * @child: a copy of a listener, its accept queue still copied as well.
+ */
+static inline void fastsocket_init_child(struct sock *child)
+{
+	const struct sock *primary = fastsocket_primary(child);
+
+	if (primary != child) {
+		child->sk_data_ready = primary->sk_data_ready;
+		child->sk_destruct = primary->sk_destruct;
+	}
+}
+
+/**
+ * fastsocket_raced() - did a child that was there go elsewhere?
+ * @req: what came out of the accept queue of a locked listener that had one.
+ *
+ * What waits at a local listener can be moved to its primary, and reset when
+ * that is closed, under accept(2).
+ *
+ * Return: true if there is nothing; always false for other listeners.
+ */
+static inline bool fastsocket_raced(const struct request_sock *req)
+{
+	return static_branch_unlikely(&fastsocket_enabled) && !req;
+}
+
+/**
+ * fastsocket_listen_stop() - a listener has left TCP_LISTEN.
+ * @sk: the listener, locked by the caller.
+ */
+static inline void fastsocket_listen_stop(struct sock *sk)
+{
+	if (static_branch_unlikely(&fastsocket_enabled))
+		__fastsocket_listen_stop(sk);
+}
+
+/* For fastsocket.ko; each is described where it is defined. */
+
+enum fastsocket_task_state {
+	FASTSOCKET_TASK_GONE,
+	FASTSOCKET_TASK_STOPPED,
+	FASTSOCKET_TASK_WAITING,
+	FASTSOCKET_TASK_RUNNING,
+};
+
+/* hooks.c */
+int fastsocket_register(const struct fastsocket_ops *ops);
+void fastsocket_unregister(void);
+int fastsocket_attach(struct socket *sock, void *group);
+void fastsocket_detach(struct sock *sk);
+void *fastsocket_group(struct socket *sock);
+
+/* listener.c */
+struct sock *fastsocket_clone_listener(struct sock *sk, void *slot,
+				       struct socket_wq *wq);
+bool fastsocket_is_dry(const struct sock *local);
+void fastsocket_stop_listener(struct sock *local);
+unsigned int fastsocket_push(struct sock *local);
+int fastsocket_take(struct socket *sock, struct socket *newsock,
+		    struct sock *from, struct proto_accept_arg *arg);
+
+/* wait.c */
+void fastsocket_poll_wait(struct file *file, struct socket *sock,
+			  struct socket_wq *wq, struct poll_table_struct *wait);
+bool fastsocket_polling(const struct poll_table_struct *wait);
+bool fastsocket_wake(struct socket_wq *wq);
+void fastsocket_rewake(struct sock *sk);
+long fastsocket_rcvtimeo(struct sock *sk, int flags);
+int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
+		    bool (*ready)(void *data), void *data);
+
+/* task.c */
+int fastsocket_wish(unsigned long *bits);
+bool fastsocket_is_program(void);
+int fastsocket_bound_cpu(void);
+int fastsocket_pin(unsigned int cpu);
+int fastsocket_unpin(void);
+enum fastsocket_task_state fastsocket_task_state(struct task_struct *task);
+
+/* syscall.c */
+int fastsocket_sys_socket(int family, int type, int protocol);
+int fastsocket_sys_listen(int fd, int backlog);
+int fastsocket_sys_accept4(int fd, void __user *addr, void __user *addrlen,
+			   int flags);
+int fastsocket_sys_shutdown(int fd, int how);
+int fastsocket_sys_close(unsigned int fd);
+int fastsocket_sys_epoll_ctl(int epfd, int op, int fd, void __user *event);
+struct socket *fastsocket_from_fd(unsigned int fd, struct file **file);
+struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
+
+#else
+
+static inline struct sock *fastsocket_syn(struct sock *sk,
+					  const struct sk_buff *skb)
+{
+	return sk;
+}
+
+static inline struct sock *fastsocket_primary(const struct sock *sk)
+{
+	return (struct sock *)sk;
+}
+
+static inline void fastsocket_init_child(struct sock *child)
+{
+}
+
+static inline bool fastsocket_raced(const struct request_sock *req)
+{
+	return false;
+}
+
+static inline void fastsocket_listen_stop(struct sock *sk)
+{
+}
+
+#endif /* CONFIG_FASTSOCKET_HOOKS */
+
+#endif /* _NET_FASTSOCKET_H */

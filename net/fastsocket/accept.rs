@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! `accept(2)` on a spawned socket.
+//!
+//! A consumer takes from its own slot first, and every few connections from the socket's own queue, which
+//! is never starved; anybody else takes from wherever there is something. [`View`] is what `accept` and
+//! `poll` look at, so that what the one promises the other keeps.
+
+use kernel::{cpu::CpuId, prelude::*, sync::rcu};
+
+use crate::{
+    ffi::AcceptCall,
+    group::Group,
+    slot::{Slot, Waits},
+    stats::{Counter, Stats},
+    wait::WaitQueue,
+};
+
+/// The queues that the current task looks at.
+pub(crate) struct View<'a> {
+    group: &'a Group,
+    /// The slot that it serves, alone or with others.
+    own: Option<&'a Slot>,
+}
+
+impl<'a> View<'a> {
+    /// `own` is what [`Group::own_slot`] or [`Group::enlist`] returned.
+    pub(crate) fn new(group: &'a Group, own: Option<&'a Slot>) -> Self {
+        Self { group, own }
+    }
+
+    /// The slots that the task looks at beside its own.
+    ///
+    /// A consumer has none, but when it has just registered those that nobody waits at. To look at
+    /// all would be to take the connections of siblings that are about to.
+    fn others(&self) -> impl Iterator<Item = &'a Slot> {
+        let own = self.own.filter(|own| own.is_own());
+        let (all, some) = (own.is_none(), own.is_some_and(Slot::is_wide));
+        let slots = (all || some).then(|| self.group.slots());
+        slots
+            .into_iter()
+            .flatten()
+            .filter(move |slot| all || slot.is_forsaken())
+    }
+
+    /// Is there something to accept? Any context.
+    pub(crate) fn has_some(&self) -> bool {
+        !self.group.primary().is_empty()
+            || self.own.is_some_and(Slot::has_some)
+            || self.others().any(Slot::has_some)
+    }
+
+    /// All was looked at, and nothing found: from now on, the own slot tells what comes.
+    pub(crate) fn narrow(&self) {
+        if let Some(own) = self.own.filter(|own| own.is_own()) {
+            own.narrow();
+        }
+    }
+
+    /// Returns how many pushes from the queues looked at have begun, and how many of them are over.
+    fn pushes(&self) -> (u32, u32) {
+        let sum = |a: (u32, u32), b: (u32, u32)| (a.0.wrapping_add(b.0), a.1.wrapping_add(b.1));
+        let own = self.own.map_or((0, 0), Slot::pushes);
+        self.others().map(Slot::pushes).fold(own, sum)
+    }
+
+    /// Takes a connection, without waiting.
+    ///
+    /// What is being pushed is in no queue for a moment: then it looks again.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if there is none, `EINVAL` if the socket does not listen.
+    fn take(&self, call: &AcceptCall) -> Result {
+        loop {
+            let (_, over) = self.pushes();
+            let res = self.try_take(call);
+            if !matches!(res, Err(e) if e == EAGAIN) || self.pushes().0 == over {
+                return res;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// [`take`](Self::take), but may miss what is being pushed.
+    fn try_take(&self, call: &AcceptCall) -> Result {
+        let here = CpuId::current_hint();
+        let near = self.own.or_else(|| self.group.slot(here));
+        let empty = |res: &Result| matches!(res, Err(e) if *e == EAGAIN);
+
+        let near_first = !near.is_some_and(Slot::yields);
+        for near_now in [near_first, !near_first] {
+            let res = match near {
+                Some(slot) if near_now => self.take_from(call, slot, here),
+                None if near_now => continue,
+                _ => self.take_global(call, here),
+            };
+            if !empty(&res) {
+                return res;
+            }
+        }
+        for slot in self.others() {
+            let res = self.take_from(call, slot, here);
+            if !empty(&res) {
+                return res;
+            }
+        }
+        self.narrow();
+        Err(EAGAIN)
+    }
+
+    fn take_global(&self, call: &AcceptCall, here: CpuId) -> Result {
+        let primary = self.group.primary();
+        if primary.is_empty() && primary.is_listening() {
+            return Err(EAGAIN);
+        }
+        call.take(primary)?;
+        if let Some(own) = self.own {
+            // It was this queue's turn.
+            own.took(here);
+        }
+        self.count(here, Counter::AcceptGlobal);
+        Ok(())
+    }
+
+    fn take_from(&self, call: &AcceptCall, slot: &Slot, here: CpuId) -> Result {
+        if !slot.has_some() {
+            return Err(EAGAIN);
+        }
+        // A local listener that was stopped meanwhile is as good as empty.
+        let local = slot.hold().ok_or(EAGAIN)?;
+        call.take(&local)
+            .map_err(|e| if e == EINVAL { EAGAIN } else { e })?;
+        slot.took(here);
+        // A wake-up for the socket's own queue may have brought us here.
+        self.group.primary().pass_wake_on();
+        let counter = if slot.cpu() == here {
+            Counter::AcceptLocal
+        } else {
+            Counter::AcceptForeign
+        };
+        self.count(here, counter);
+        Ok(())
+    }
+
+    fn count(&self, here: CpuId, counter: Counter) {
+        let net = self.group.primary().net();
+        Stats::count(net, here, counter, &rcu::Guard::new());
+    }
+}
+
+/// Accepts a connection, or waits for one as long as the socket says. Process context; sleeps.
+///
+/// # Errors
+///
+/// As `accept(2)`: `EINVAL` if the socket does not listen, `EAGAIN` if there is nothing and it does not
+/// wait, or not longer, `EINTR` or `ERESTARTSYS` if a signal comes.
+pub(crate) fn accept(group: &Group, call: &AcceptCall) -> Result {
+    let primary = group.primary();
+    if !primary.is_listening() {
+        return Err(EINVAL);
+    }
+
+    let mut timeout = call.timeout();
+    let blocks = timeout != 0;
+    let own = if blocks {
+        group.enlist(Waits::Accepting)
+    } else {
+        group.own_slot(None)
+    };
+    let view = View::new(group, own);
+    loop {
+        match view.take(call) {
+            Err(e) if e == EAGAIN && blocks => (),
+            done => {
+                if blocks {
+                    pass_wakes_on(&view);
+                }
+                return done;
+            }
+        }
+        let queue = own.map(Slot::queue);
+        let res = WaitQueue::wait(primary, queue, &mut timeout, &|| view.has_some());
+        if res.is_err() {
+            pass_wakes_on(&view);
+        }
+        res?;
+    }
+}
+
+/// A task that waits at two queues may be woken at both, and takes from one: wakes another for the rest.
+fn pass_wakes_on(view: &View<'_>) {
+    view.group.primary().pass_wake_on();
+    if let Some(own) = view.own.filter(|own| own.has_some()) {
+        own.queue().wake();
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! `/dev/fastsocket`.
+
+use kernel::{miscdevice::Layout, miscdevice::MiscDevice, prelude::*};
+
+use crate::{
+    ffi, spawn,
+    stats::Counter,
+    uapi::{self, Command},
+};
+
+/// The device. There is nothing to an open file: the commands are about the caller's sockets.
+pub(crate) struct Device;
+
+#[vtable]
+impl MiscDevice for Device {
+    type Ptr = ();
+
+    fn open() -> Result<()> {
+        Ok(())
+    }
+
+    fn ioctl(_file: (), cmd: u32, arg: usize) -> Result<isize> {
+        command(Layout::Native, cmd, arg)
+    }
+
+    fn compat_ioctl(_file: (), cmd: u32, arg: usize) -> Result<isize> {
+        command(Layout::Compat, cmd, arg)
+    }
+}
+
+/// Carries out a command. What stands for a system call is that call, with its checks and errors.
+fn command(layout: Layout, cmd: u32, arg: usize) -> Result<isize> {
+    let read = || Command::read(layout, arg);
+
+    let value = match cmd {
+        uapi::SOCKET => {
+            let (family, kind, protocol) = read()?.socket();
+            let fd = ffi::sys_socket(family, kind, protocol)?;
+            ffi::count_here(Counter::Socket);
+            fd
+        }
+        uapi::LISTEN => {
+            let c = read()?;
+            ffi::sys_listen(c.fd() as i32, c.backlog())?
+        }
+        uapi::ACCEPT => {
+            let c = read()?;
+            let (addr, len, flags) = c.accept();
+            ffi::sys_accept4(c.fd() as i32, addr, len, flags)?
+        }
+        uapi::CLOSE => ffi::sys_close(read()?.fd())?,
+        uapi::EPOLL_CTL => {
+            let c = read()?;
+            let (epfd, op, event) = c.epoll();
+            ffi::sys_epoll_ctl(epfd, op, c.fd() as i32, event)?
+        }
+        uapi::SPAWN_LISTEN => {
+            let c = read()?;
+            spawn::spawn(c.fd(), c.cpu())?;
+            0
+        }
+        uapi::SHUTDOWN_LISTEN => {
+            let c = read()?;
+            ffi::sys_shutdown(c.fd() as i32, c.how())?
+        }
+        uapi::SPAWN_ALL_LISTEN => {
+            spawn::spawn_all()?;
+            0
+        }
+        _ => return Err(ENOTTY),
+    };
+    Ok(value as isize)
+}

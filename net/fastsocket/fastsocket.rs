@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! Fastsocket: sockets whose connections stay on one CPU.
+//!
+//! This is the policy; the TCP stack calls it through the hooks of `hooks.c`. Follow a connection:
+//! [`hooks`] (where C enters), [`listen`] (the table that a SYN is looked up in), [`slot`] and [`group`]
+//! (the accept queues of a socket), [`accept`] and [`poll`] (how a program gets at them). A program gets
+//! there by [`dev`], whose commands are in [`uapi`]; [`spawn`] makes a socket ours, and [`affinity`]
+//! chooses CPUs. [`stats`] counts.
+//!
+//! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
+
+// Locks, outermost first:
+//
+// 1. `State::consumers`, a mutex: who serves which CPU.
+// 2. The socket lock of a primary: its local listeners (`ffi::Locked`).
+// 3. `State::tables_lock`, a spinlock: writers of the per-core listen tables.
+
+use kernel::{
+    c_str,
+    miscdevice::{self, Fops},
+    net::namespace,
+    new_mutex, new_spinlock,
+    prelude::*,
+    sync::{rcu, Mutex, SpinLock},
+};
+
+mod accept;
+mod affinity;
+mod dev;
+mod ffi;
+mod group;
+mod hooks;
+mod listen;
+mod listener;
+mod log;
+mod poll;
+mod slot;
+mod spawn;
+mod stats;
+mod uapi;
+mod wait;
+
+module! {
+    type: Module,
+    name: "fastsocket",
+    author: "The Fastsocket authors",
+    description: "Per-core sockets for short TCP connections",
+    license: "GPL",
+    params: {
+        enable_fastsocket_debug: i32 {
+            default: 3,
+            min: 0,
+            max: 7,
+            description: "Log messages up to this level, as syslog(2) numbers them",
+        },
+        enable_listen_spawn: i32 {
+            default: 2,
+            min: 0,
+            max: 2,
+            description: "Accept queues per CPU: 0 off, 1 for tasks bound to a CPU, 2 bind them",
+        },
+        enable_receive_flow_deliver: i32 {
+            default: 0,
+            min: 0,
+            max: 1,
+            description: "Steer the packets of active connections to their CPU (not built yet: 0)",
+        },
+        enable_fast_epoll: i32 {
+            default: 0,
+            min: 0,
+            max: 1,
+            description: "Find epoll items through the file (not built yet: 0)",
+        },
+        enable_skb_pool: i32 {
+            default: 0,
+            min: 0,
+            max: 1,
+            description: "Recycle packet buffers per CPU (not built yet: 0)",
+        },
+        enable_receive_cpu_selection: i32 {
+            default: 0,
+            min: 0,
+            max: 1,
+            description: "Receive where the owner last ran (not built yet: 0)",
+        },
+        enable_direct_tcp: i32 {
+            default: 0,
+            min: 0,
+            max: 1,
+            description: "Skip the route look-up for known sockets (not built yet: 0)",
+        },
+        enable_socket_pool_size: i32 {
+            default: 0,
+            min: 0,
+            max: 65536,
+            description: "Sockets kept ready for each CPU (not built yet: 0)",
+        },
+        enable_rps_framework: i32 {
+            default: 0,
+            min: 0,
+            max: 1,
+            description: "Steering rules before RPS (not built yet: 0)",
+        },
+    },
+}
+
+/// What the hooks work on; there is one while the module is loaded.
+#[pin_data]
+struct State {
+    tables: listen::Tables,
+    #[pin]
+    tables_lock: SpinLock<()>,
+    #[pin]
+    consumers: Mutex<affinity::Consumers>,
+}
+
+impl State {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            tables: listen::Tables::new(GFP_KERNEL)?,
+            tables_lock <- new_spinlock!((), "fastsocket::tables"),
+            consumers <- new_mutex!(affinity::Consumers::new(), "fastsocket::consumers"),
+        })
+    }
+}
+
+/// The module. Its fields are dropped in this order: no new callers, then no hooks, then what those
+/// used, then what RCU still has to free.
+struct Module {
+    _device: Pin<KBox<miscdevice::Registration<dev::Device>>>,
+    _hooks: hooks::Registration,
+    _stats: Pin<KBox<namespace::Registration<stats::Stats>>>,
+    _barrier: rcu::Barrier,
+}
+
+static FOPS: Fops<dev::Device> = Fops::new(&THIS_MODULE);
+
+/// Refuses to be asked for what is not there.
+fn check_parameters() -> Result {
+    use module_parameters as p;
+
+    let absent = [
+        (
+            "enable_receive_flow_deliver",
+            p::enable_receive_flow_deliver.value(),
+        ),
+        ("enable_fast_epoll", p::enable_fast_epoll.value()),
+        ("enable_skb_pool", p::enable_skb_pool.value()),
+        (
+            "enable_receive_cpu_selection",
+            p::enable_receive_cpu_selection.value(),
+        ),
+        ("enable_direct_tcp", p::enable_direct_tcp.value()),
+        (
+            "enable_socket_pool_size",
+            p::enable_socket_pool_size.value(),
+        ),
+        ("enable_rps_framework", p::enable_rps_framework.value()),
+    ];
+    for (name, value) in absent {
+        if value != 0 {
+            pr_err!("{name}={value}: this version does not have it, only 0 is accepted\n");
+            return Err(EINVAL);
+        }
+    }
+    Ok(())
+}
+
+impl kernel::Module for Module {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        check_parameters()?;
+
+        let stats = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
+        let hooks = hooks::Registration::new(KBox::pin_init(State::new(), GFP_KERNEL)?)?;
+        let options = miscdevice::Options {
+            name: c_str!("fastsocket"),
+            mode: 0o444,
+        };
+        Ok(Self {
+            _device: KBox::pin_init(miscdevice::Registration::new(&FOPS, options), GFP_KERNEL)?,
+            _hooks: hooks,
+            _stats: stats,
+            _barrier: rcu::Barrier,
+        })
+    }
+}

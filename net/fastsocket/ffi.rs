@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! The built-in C files, made safe: tasks, system calls, and calls that the socket layer makes.
+
+use core::ptr::{self, NonNull};
+use kernel::{
+    bindings,
+    cpu::CpuId,
+    error::{from_err_ptr, to_result},
+    net::namespace::NamespaceRef,
+    prelude::*,
+    sync::rcu,
+    task::Task,
+    types::ARef,
+};
+
+use crate::{
+    group::Group,
+    listener::Listener,
+    stats::{Counter, Stats},
+    wait::WaitQueue,
+};
+
+/// Makes a number of what a C function returns: a negative one is an error.
+fn to_number(value: i32) -> Result<i32> {
+    to_result(value).map(|()| value)
+}
+
+/// Whether a task can be expected to serve a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskState {
+    /// It exits, or has.
+    Gone,
+    /// By a signal or a debugger, or frozen.
+    Stopped,
+    /// It sleeps.
+    Waiting,
+    /// It runs, or would if it were let.
+    Running,
+}
+
+/// Returns what a task does at the moment. Any context.
+pub(crate) fn task_state(task: &Task) -> TaskState {
+    // SAFETY: The reference keeps the task.
+    match unsafe { bindings::fastsocket_task_state(ptr::from_ref(task).cast_mut().cast()) } {
+        bindings::fastsocket_task_state_FASTSOCKET_TASK_GONE => TaskState::Gone,
+        bindings::fastsocket_task_state_FASTSOCKET_TASK_STOPPED => TaskState::Stopped,
+        bindings::fastsocket_task_state_FASTSOCKET_TASK_WAITING => TaskState::Waiting,
+        _ => TaskState::Running,
+    }
+}
+
+/// Is the current task a thread of a program? An io_uring worker is not, nor is a kernel thread.
+pub(crate) fn is_program() -> bool {
+    // SAFETY: It can be called anywhere.
+    unsafe { bindings::fastsocket_is_program() }
+}
+
+/// Returns the only CPU that the current task may run on, if there is but one.
+pub(crate) fn bound_cpu() -> Option<CpuId> {
+    // SAFETY: It can be called anywhere.
+    let cpu = unsafe { bindings::fastsocket_bound_cpu() };
+    u32::try_from(cpu).ok().and_then(CpuId::new)
+}
+
+/// Fills a bitmap of at least `nr_cpu_ids` bits with the CPUs that the current task may be bound to.
+///
+/// Process context; may sleep.
+pub(crate) fn wish(bits: &mut [usize]) -> Result {
+    if bits.len() < kernel::cpu::nr_cpu_ids().div_ceil(usize::BITS) as usize {
+        return Err(EINVAL);
+    }
+    // SAFETY: `usize` is `unsigned long`, and there are enough of them.
+    to_result(unsafe { bindings::fastsocket_wish(bits.as_mut_ptr().cast()) })
+}
+
+/// Binds the current task to a CPU, on which it then runs. Process context; sleeps.
+pub(crate) fn pin(cpu: CpuId) -> Result {
+    // SAFETY: The CPU is possible by its type.
+    to_result(unsafe { bindings::fastsocket_pin(cpu.get()) })
+}
+
+/// Lets the current task run where the user wishes. Process context; sleeps.
+pub(crate) fn unpin() -> Result {
+    // SAFETY: It can be called in process context.
+    to_result(unsafe { bindings::fastsocket_unpin() })
+}
+
+/// Returns something to tell the current task by, for as long as somebody holds a reference to it.
+#[inline]
+pub(crate) fn current_id() -> usize {
+    ptr::from_ref(&*kernel::current!()) as usize
+}
+
+/// Makes RCU end a grace period some time, and returns what [`grace_over`] asks by. Any context.
+pub(crate) fn grace_start() -> usize {
+    // SAFETY: It can be called anywhere.
+    unsafe { bindings::start_poll_synchronize_rcu() as usize }
+}
+
+/// Has a whole grace period passed since [`grace_start`]? Any context.
+pub(crate) fn grace_over(cookie: usize) -> bool {
+    // SAFETY: It can be called anywhere.
+    unsafe { bindings::poll_state_synchronize_rcu(cookie as _) }
+}
+
+/// `socket(2)`.
+pub(crate) fn sys_socket(family: i32, kind: i32, protocol: i32) -> Result<i32> {
+    // SAFETY: It checks its arguments, as the others do.
+    to_number(unsafe { bindings::fastsocket_sys_socket(family, kind, protocol) })
+}
+
+/// `listen(2)`.
+pub(crate) fn sys_listen(fd: i32, backlog: i32) -> Result<i32> {
+    // SAFETY: As above.
+    to_number(unsafe { bindings::fastsocket_sys_listen(fd, backlog) })
+}
+
+/// `accept4(2)`, with user addresses.
+pub(crate) fn sys_accept4(fd: i32, addr: usize, len: usize, flags: i32) -> Result<i32> {
+    // SAFETY: As above; user addresses are checked when they are used.
+    let fd = unsafe { bindings::fastsocket_sys_accept4(fd, addr as *mut _, len as *mut _, flags) };
+    to_number(fd)
+}
+
+/// `shutdown(2)`.
+pub(crate) fn sys_shutdown(fd: i32, how: i32) -> Result<i32> {
+    // SAFETY: As above.
+    to_number(unsafe { bindings::fastsocket_sys_shutdown(fd, how) })
+}
+
+/// `close(2)`.
+pub(crate) fn sys_close(fd: u32) -> Result<i32> {
+    // SAFETY: As above. If the descriptor is that of the device, its file goes when the system call
+    // that this is part of returns.
+    to_number(unsafe { bindings::fastsocket_sys_close(fd) })
+}
+
+/// `epoll_ctl(2)`, with a user address.
+pub(crate) fn sys_epoll_ctl(epfd: i32, op: i32, fd: i32, event: usize) -> Result<i32> {
+    // SAFETY: As above.
+    to_number(unsafe { bindings::fastsocket_sys_epoll_ctl(epfd, op, fd, event as *mut _) })
+}
+
+/// Counts an event on this CPU for the network namespace of the current task.
+pub(crate) fn count_here(counter: Counter) {
+    if let Ok(net) = NamespaceRef::current() {
+        Stats::count(&net, CpuId::current_hint(), counter, &rcu::Guard::new());
+    }
+}
+
+/// A TCP socket that is open in the current process, and stays open until this is dropped.
+///
+/// # Invariants
+///
+/// `file` is a reference that this owns, and that of `sock`, which is a TCP socket.
+pub(crate) struct SocketFile {
+    file: NonNull<bindings::file>,
+    sock: NonNull<bindings::socket>,
+}
+
+impl SocketFile {
+    fn new(file: *mut bindings::file, sock: *mut bindings::socket) -> Option<Self> {
+        // INVARIANT: The callers have it from a function that gives both.
+        Some(Self {
+            file: NonNull::new(file)?,
+            sock: NonNull::new(sock)?,
+        })
+    }
+
+    /// Returns the TCP socket of a descriptor.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF`, `ENOTSOCK`, `EOPNOTSUPP` if it is of another kind.
+    pub(crate) fn get(fd: u32) -> Result<Self> {
+        let mut file = ptr::null_mut();
+        // SAFETY: `file` is to be written.
+        let sock = from_err_ptr(unsafe { bindings::fastsocket_from_fd(fd, &mut file) })?;
+        Self::new(file, sock).ok_or(EBADF)
+    }
+
+    /// Returns the next listening TCP socket at or after a descriptor, which is moved there.
+    pub(crate) fn next_listener(fd: &mut u32) -> Option<Self> {
+        let mut file = ptr::null_mut();
+        // SAFETY: Both are to be written.
+        let sock = unsafe { bindings::fastsocket_next_listener(fd, &mut file) };
+        Self::new(file, sock)
+    }
+
+    /// Returns the socket as one that listens, or may have.
+    pub(crate) fn listener(&self) -> ARef<Listener> {
+        // SAFETY: By the type invariants; a socket that is open has a `sk`.
+        unsafe { Listener::from_raw((*self.sock.as_ptr()).sk) }.into()
+    }
+
+    /// Attaches a group to the socket; it is released with the socket.
+    ///
+    /// # Errors
+    ///
+    /// As `fastsocket_attach()`; the group is dropped then.
+    pub(crate) fn attach(&self, group: rcu::RcuBox<Group>) -> Result {
+        let group = rcu::RcuBox::into_raw(group);
+        // SAFETY: By the type invariants. The group stays until it is released by the hook.
+        let res = unsafe { bindings::fastsocket_attach(self.sock.as_ptr(), group.as_ptr().cast()) };
+        to_result(res).inspect_err(|_| {
+            // SAFETY: It is not attached, so nobody else has it.
+            drop(unsafe { rcu::RcuBox::from_raw(group) });
+        })
+    }
+
+    /// Returns the group that is attached. The socket must be spawned.
+    pub(crate) fn group(&self) -> Option<&Group> {
+        // SAFETY: By the type invariants. What is attached stays for as long as the file.
+        unsafe {
+            bindings::fastsocket_group(self.sock.as_ptr())
+                .cast::<Group>()
+                .as_ref()
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, the reference is ours to give up.
+        unsafe { bindings::fput(self.file.as_ptr()) };
+    }
+}
+
+/// A call of `accept(2)` that is being carried out.
+///
+/// # Invariants
+///
+/// The pointers are what `fastsocket_ops.accept` was given, and that has not returned.
+pub(crate) struct AcceptCall {
+    sock: *mut bindings::socket,
+    newsock: *mut bindings::socket,
+    arg: *mut bindings::proto_accept_arg,
+}
+
+impl AcceptCall {
+    /// # Safety
+    ///
+    /// The type invariants must hold until the value is dropped.
+    pub(crate) unsafe fn from_raw(
+        sock: *mut bindings::socket,
+        newsock: *mut bindings::socket,
+        arg: *mut bindings::proto_accept_arg,
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self { sock, newsock, arg }
+    }
+
+    /// How long the call may wait, in jiffies: 0 not at all.
+    pub(crate) fn timeout(&self) -> isize {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::fastsocket_rcvtimeo((*self.sock).sk, (*self.arg).flags) }
+    }
+
+    /// Takes a connection from a queue, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if it is empty, `EINVAL` if the socket does not listen any more.
+    pub(crate) fn take(&self, from: &Listener) -> Result {
+        // SAFETY: By the type invariants; the reference keeps `from`.
+        to_result(unsafe {
+            bindings::fastsocket_take(self.sock, self.newsock, from.as_ptr(), self.arg)
+        })
+    }
+}
+
+/// A call of `poll` on a listening socket that is being carried out.
+///
+/// # Invariants
+///
+/// The pointers are what `fastsocket_ops.poll` was given, and that has not returned.
+pub(crate) struct PollCall {
+    file: *mut bindings::file,
+    sock: *mut bindings::socket,
+    wait: *mut bindings::poll_table_struct,
+}
+
+impl PollCall {
+    /// # Safety
+    ///
+    /// The type invariants must hold until the value is dropped.
+    pub(crate) unsafe fn from_raw(
+        file: *mut bindings::file,
+        sock: *mut bindings::socket,
+        wait: *mut bindings::poll_table_struct,
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self { file, sock, wait }
+    }
+
+    /// Will the caller wait, or does it only look?
+    pub(crate) fn registers(&self) -> bool {
+        // SAFETY: By the type invariants; it may be null.
+        unsafe { bindings::fastsocket_polling(self.wait) }
+    }
+
+    /// Registers the caller at the socket and, if there is one, at the wait queue of a slot of its.
+    ///
+    /// A full barrier: what is put into a queue afterwards wakes the caller, and what was before is seen.
+    pub(crate) fn register(&self, queue: Option<&WaitQueue>) {
+        let queue = queue.map_or(ptr::null_mut(), WaitQueue::as_ptr);
+        // SAFETY: By the type invariants; a slot's queue stays for as long as the socket.
+        unsafe { bindings::fastsocket_poll_wait(self.file, self.sock, queue, self.wait) };
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! A group: a spawned socket and its slots.
+//!
+//! A slot is made when a task first serves its CPU, and stays as long as the group, which is released
+//! with the socket: pollers keep pointers to its wait queue.
+
+use core::{
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+};
+use kernel::{
+    cpu::{self, CpuId},
+    prelude::*,
+    sync::rcu::{self, RcuBox},
+    types::ARef,
+};
+
+use crate::{
+    affinity::Mode,
+    ffi::{self, SocketFile},
+    hooks,
+    listener::{Listener, Locked},
+    slot::{Slot, Waits},
+    stats::{Counter, Stats},
+};
+
+/// A spawned socket.
+///
+/// # Invariants
+///
+/// Each of `slots` is null or the pointer of an [`RcuBox`] that this owns, set once.
+pub(crate) struct Group {
+    primary: ARef<Listener>,
+    slots: KVec<AtomicPtr<Slot>>,
+    /// It was found that the socket cannot have local listeners, by an option that it has.
+    barred: AtomicBool,
+}
+
+/// Spawns a socket. Process context; sleeps.
+///
+/// # Errors
+///
+/// `EALREADY` if it is spawned, `EINVAL` if it does not listen, `EOPNOTSUPP`, `ENOMEM`.
+pub(crate) fn attach(file: &SocketFile) -> Result {
+    let primary = file.listener();
+    let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL)?;
+    for _ in 0..cpu::nr_cpu_ids() {
+        slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL)?;
+    }
+
+    let net = primary.clone();
+    let barred = AtomicBool::new(false);
+    let group = Group {
+        primary,
+        slots,
+        barred,
+    };
+    file.attach(RcuBox::new(group, GFP_KERNEL)?)?;
+    let here = CpuId::current_hint();
+    Stats::count(net.net(), here, Counter::Listen, &rcu::Guard::new());
+    Ok(())
+}
+
+impl Group {
+    /// The socket that the program has.
+    pub(crate) fn primary(&self) -> &Listener {
+        &self.primary
+    }
+
+    /// Returns the slot of a CPU, if a task ever served it.
+    pub(crate) fn slot(&self, cpu: CpuId) -> Option<&Slot> {
+        // SAFETY: By the type invariants.
+        unsafe {
+            self.slots
+                .get(cpu.index())?
+                .load(Ordering::Acquire)
+                .as_ref()
+        }
+    }
+
+    /// Returns all slots.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        // SAFETY: By the type invariants.
+        self.slots
+            .iter()
+            .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
+    }
+
+    /// Returns the slot whose consumer the current task is, and on whose CPU it runs and stays.
+    ///
+    /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
+    pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
+        let slot = self.slot(ffi::bound_cpu()?).filter(|slot| slot.is_own())?;
+        slot.attend(waits);
+        if slot.is_due() {
+            slot.renew(&self.primary.lock());
+        }
+        Some(slot)
+    }
+
+    /// The current task waits at the socket: returns the slot that it is to wait at too, if any.
+    ///
+    /// Process context; sleeps, and may move the task to another CPU.
+    pub(crate) fn enlist(&self, waits: Waits) -> Option<&Slot> {
+        if self.barred.load(Ordering::Relaxed) {
+            return None;
+        }
+        let known = |slot: &&Slot| slot.is_filled();
+        if let Some(slot) = self.own_slot(Some(waits)).filter(known) {
+            return Some(slot);
+        }
+        let shared = ffi::bound_cpu().and_then(|cpu| self.slot(cpu));
+        if let Some(slot) = shared.filter(|slot| slot.is_member()).filter(known) {
+            return Some(slot);
+        }
+        // What goes wrong leaves the task with the socket's own queue, where nothing is lost.
+        self.enlist_on(None, waits).ok().flatten()
+    }
+
+    /// Makes the current task the consumer of a slot: of the CPU that it asks for, or any.
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the CPU is not to be had, `EOPNOTSUPP`, `ENOMEM`, or why the task cannot be bound.
+    pub(crate) fn enlist_on(&self, wanted: Option<CpuId>, waits: Waits) -> Result<Option<&Slot>> {
+        let mode = Mode::get();
+        let free = mode == Mode::Bound && wanted.is_none() && ffi::bound_cpu().is_none();
+        if mode == Mode::Off || free || !ffi::is_program() {
+            return Ok(None);
+        }
+        let placed = hooks::state()?.consumers.lock().place(mode, wanted)?;
+        let Some(cpu) = placed else {
+            return Ok(None);
+        };
+
+        let lock = self.primary.lock();
+        if !self.primary.is_listening() {
+            return Ok(None);
+        }
+        let slot = match self.slot(cpu) {
+            Some(slot) => slot,
+            None => self.add(&lock, cpu)?,
+        };
+        match slot.enlist(&lock, waits) {
+            Err(e) if e == EOPNOTSUPP => {
+                self.barred.store(true, Ordering::Relaxed);
+                Err(e)
+            }
+            res => res.map(|()| Some(slot)),
+        }
+    }
+
+    /// Makes the slot of a CPU.
+    fn add(&self, _lock: &Locked<'_>, cpu: CpuId) -> Result<&Slot> {
+        let state = hooks::state()?;
+        let cell = self.slots.get(cpu.index()).ok_or(EINVAL)?;
+        let slot = RcuBox::into_raw(Slot::new(self.primary.clone(), cpu)?);
+
+        // INVARIANT: It was null, and the lock keeps others from setting it.
+        cell.store(slot.as_ptr(), Ordering::Release);
+        // SAFETY: It was just made; `release` removes it, and it is freed a grace period later.
+        unsafe { state.tables.insert(&state.tables_lock, slot) };
+        self.slot(cpu).ok_or(EINVAL)
+    }
+
+    /// `listen(2)` or, if `option`, `setsockopt(2)` was called on the socket. Process context; sleeps for
+    /// the socket lock.
+    pub(crate) fn changed(&self, option: bool) {
+        let lock = self.primary.lock();
+        if !self.primary.is_listening() {
+            return;
+        }
+        self.barred.store(false, Ordering::Relaxed);
+        if option {
+            self.slots().for_each(|slot| slot.outdate(&lock));
+        } else {
+            self.slots().for_each(|slot| slot.relisten(&lock));
+        }
+    }
+
+    /// The socket has left `TCP_LISTEN`. Process context; does not sleep.
+    pub(crate) fn stop(&self, lock: &Locked<'_>) {
+        self.slots().for_each(|slot| slot.stop(lock));
+    }
+
+    /// Frees the group of a socket that is gone. Process context; sleeps.
+    ///
+    /// # Safety
+    ///
+    /// `group` must have been attached to a socket that has been released since, and that had no other
+    /// users then.
+    pub(crate) unsafe fn release(group: NonNull<Self>) {
+        // SAFETY: By the safety requirements; RCU readers may still use it.
+        let group = unsafe { rcu::Retired::from_raw(group) };
+
+        if let Ok(state) = hooks::state() {
+            for slot in group.slots() {
+                state.tables.remove(&state.tables_lock, slot);
+            }
+            state.consumers.lock().prune();
+        }
+        group.slots().for_each(Slot::shut_down);
+        group.primary.detach();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for slot in self.slots.iter_mut() {
+            if let Some(slot) = NonNull::new(*slot.get_mut()) {
+                // SAFETY: By the type invariants; the group is dropped after a grace period.
+                drop(unsafe { RcuBox::from_raw(slot) });
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! Statistics: counters of each network namespace and CPU, in `/proc/net/fsocket_stats` and
+//! `/proc/net/hash_stat`.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use kernel::{
+    c_str,
+    cpu::CpuId,
+    net::{
+        namespace::{Key, Namespace, PerNet},
+        proc,
+    },
+    percpu::PerCpu,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    sync::rcu,
+};
+
+/// What is counted. Each counter only grows.
+#[derive(Clone, Copy)]
+pub(crate) enum Counter {
+    /// Sockets made through the device.
+    Socket,
+    /// Listening sockets spawned.
+    Listen,
+    /// Local listeners made.
+    Slots,
+    /// Connections accepted from the slot of the CPU that the caller runs on.
+    AcceptLocal,
+    /// Connections accepted from the socket's own queue.
+    AcceptGlobal,
+    /// Connections accepted from the slot of another CPU.
+    AcceptForeign,
+    /// Connections moved from a slot that nobody served to the socket's own queue.
+    Pushed,
+    /// SYNs for a spawned socket that the slot of this CPU took.
+    LookupLocal,
+    /// SYNs for a spawned socket that its own queue took.
+    LookupGlobal,
+}
+
+const COUNTERS: usize = Counter::LookupGlobal as usize + 1;
+
+/// The columns of `/proc/net/fsocket_stats`.
+const FSOCKET_STATS: &[(&str, Counter)] = &[
+    ("socket", Counter::Socket),
+    ("listen", Counter::Listen),
+    ("slots", Counter::Slots),
+    ("accept_local", Counter::AcceptLocal),
+    ("accept_global", Counter::AcceptGlobal),
+    ("accept_foreign", Counter::AcceptForeign),
+    ("pushed", Counter::Pushed),
+];
+
+/// The columns of `/proc/net/hash_stat`.
+const HASH_STAT: &[(&str, Counter)] = &[
+    ("lookup_local", Counter::LookupLocal),
+    ("lookup_global", Counter::LookupGlobal),
+];
+
+/// The counters of one CPU. A CPU counts in its own only, but process and softirq may meet there.
+struct Counters([AtomicU64; COUNTERS]);
+
+/// The counters of a network namespace.
+pub(crate) struct Stats(PerCpu<Counters>);
+
+static KEY: Key<Stats> = Key::new();
+
+impl PerNet for Stats {
+    const PROC_FILES: &'static [proc::File<Self>] = &[
+        proc::File::new(c_str!("fsocket_stats"), 0o444, |s, _, m| {
+            s.show(m, FSOCKET_STATS)
+        }),
+        proc::File::new(c_str!("hash_stat"), 0o444, |s, _, m| s.show(m, HASH_STAT)),
+    ];
+
+    fn key() -> &'static Key<Self> {
+        &KEY
+    }
+
+    fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
+        // SAFETY: The slot is initialised if `Ok` is returned, and nothing is to be dropped otherwise.
+        unsafe {
+            kernel::init::pin_init_from_closure(|slot: *mut Self| {
+                let zero = |_| Ok(Counters(core::array::from_fn(|_| AtomicU64::new(0))));
+                slot.write(Self(PerCpu::new_with(GFP_KERNEL, zero)?));
+                Ok(())
+            })
+        }
+    }
+}
+
+impl Stats {
+    /// Counts one event on a CPU: the one that this runs on, unless a task was moved meanwhile. Any
+    /// context.
+    #[inline]
+    pub(crate) fn count(net: &Namespace, cpu: CpuId, counter: Counter, guard: &rcu::Guard) {
+        Self::add(net, cpu, counter, 1, guard);
+    }
+
+    /// Counts several events at once.
+    #[inline]
+    pub(crate) fn add(net: &Namespace, cpu: CpuId, counter: Counter, n: u64, guard: &rcu::Guard) {
+        if let Some(stats) = Self::get(net, guard) {
+            if let Some(cell) = stats.0.on(cpu).0.get(counter as usize) {
+                cell.fetch_add(n, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Writes a table: a line of names, one for each possible CPU, and the sums.
+    fn show(&self, m: &SeqFile, columns: &[(&str, Counter)]) -> Result {
+        let read = |cpu: &Counters, counter: Counter| {
+            let cell = cpu.0.get(counter as usize);
+            cell.map_or(0, |cell| cell.load(Ordering::Relaxed))
+        };
+
+        seq_print!(m, "{:<6}", "cpu");
+        for (name, _) in columns {
+            seq_print!(m, " {name:>14}");
+        }
+        for (cpu, counters) in self.0.iter() {
+            seq_print!(m, "\n{:<6}", cpu.get());
+            for (_, counter) in columns {
+                seq_print!(m, " {:>14}", read(counters, *counter));
+            }
+        }
+        seq_print!(m, "\n{:<6}", "total");
+        for (_, counter) in columns {
+            let sum = |sum: u64, n| sum.wrapping_add(n);
+            let total = self.0.iter().map(|(_, c)| read(c, *counter)).fold(0, sum);
+            seq_print!(m, " {total:>14}");
+        }
+        seq_print!(m, "\n");
+        Ok(())
+    }
+}
