@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Programs that know nothing of Fastsocket, to be run under `libfsocket.so`.
+//!
+//! `fsocket-test SCENARIO` ends with 0 if the program saw what it would see
+//! without the library. Everything else is judged from outside, by
+//! `tests/preload.rs` on any host, and by the kernel's self tests with the
+//! device.
+
+mod children;
+mod errors;
+mod sockets;
+mod threads;
+
+use std::process::ExitCode;
+
+/// What a scenario found wrong.
+type Outcome = Result<(), String>;
+
+/// A program.
+type Scenario = fn() -> Outcome;
+
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("nothing", || Ok(())),
+    ("tcp", sockets::tcp),
+    ("tcp6", sockets::tcp6),
+    ("unix", sockets::unix),
+    ("descriptors", sockets::descriptors),
+    ("closed", sockets::closed),
+    ("stderr-connection", sockets::stderr_connection),
+    ("errors", errors::of_listen),
+    ("errno", errors::preserved),
+    ("fork", children::fork_storm),
+    ("fork-in-handler", children::fork_in_handler),
+    ("threads", threads::leave_every_way),
+    ("cancel", threads::listen_is_no_cancellation_point),
+];
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    let Some((_, scenario)) = SCENARIOS.iter().find(|(known, _)| *known == name) else {
+        eprintln!("usage: fsocket-test SCENARIO");
+        for (known, _) in SCENARIOS {
+            eprintln!("  {known}");
+        }
+        return ExitCode::from(2);
+    };
+    match scenario() {
+        Ok(()) => {
+            println!("ok");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            println!("{name}: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The calling thread's `errno`.
+fn errno() -> i32 {
+    // SAFETY: always a valid location.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets `errno`, to see who changes it.
+fn set_errno(value: i32) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = value };
+}
+
+/// Complains if `seen` is not what was expected.
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, seen: T, expected: T) -> Outcome {
+    if seen == expected {
+        Ok(())
+    } else {
+        Err(format!("{what}: {seen:?}, expected {expected:?}"))
+    }
+}
+
+/// Any error as the reason of a failure.
+fn reason(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Binds the calling thread to one of its CPUs, as an automatic pin would.
+fn pin() -> Outcome {
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: zeros are an empty set, and the calls stay within `size`.
+    let bound = unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size, &mut allowed);
+        let cpu = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &allowed));
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu.unwrap_or(0), &mut one);
+        libc::sched_setaffinity(0, size, &one)
+    };
+    expect("sched_setaffinity", bound, 0)
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `libfsocket.so`: per-CPU accept queues for unmodified programs.
+//!
+//!     LD_PRELOAD=/usr/lib/libfsocket.so nginx
+//!
+//! # What is interposed, and what need not be
+//!
+//! The kernel does nearly everything on the ordinary file descriptor: the
+//! listening *socket*, whoever holds it, gets the queues, and a task becomes
+//! a queue's consumer when it first polls that socket or waits in accept.
+//! Only two things are left that the kernel cannot see by itself:
+//!
+//! - that a listening socket is to be switched: [`hooks`] interposes
+//!   `listen`; sockets that already listen when the program starts (a
+//!   graceful re-exec, socket activation) are switched by the constructor in
+//!   [`init`];
+//! - that a new task is no consumer. With `enable_listen_spawn=2` the kernel
+//!   pins a consumer to a CPU, and whatever it creates inherits the pin as if
+//!   it were meant. It is undone for a thread by interposing
+//!   `pthread_create` ([`thread`]), for a forked child by a `pthread_atfork`
+//!   handler (which, unlike an interposed `fork`, runs for `daemon`,
+//!   `forkpty` and others inside the C library too), for an executed program
+//!   by its own constructor.
+//!
+//! Not interposed, and why:
+//!
+//! - `accept`, `accept4`, `poll`, `select`, `epoll_ctl`, io_uring: the socket's own
+//!   operations find the queue. An ioctl in between costs and gains nothing.
+//! - `socket`: whether a socket will listen is not known yet.
+//! - `close`, `shutdown`, `dup`, SCM_RIGHTS, `exec`: state belongs to the
+//!   socket and goes with its last holder; there is no table of descriptors
+//!   here that could be wrong.
+//! - `fork`: see above.
+//!
+//! Not covered: programs that enter the kernel by themselves (Go without cgo,
+//! static binaries), for which nothing changes; and children that inherit an
+//! automatic pin without any code of ours in between: `clone`, `_Fork`,
+//! `vfork` and `posix_spawn` of a program that is static, set-user-ID or gets
+//! an environment without `LD_PRELOAD`, `thrd_create`, and threads that the
+//! C library makes for itself (`SIGEV_THREAD`, POSIX AIO). Those start on
+//! their creator's CPU, and may move by sched_setaffinity(2).
+//!
+//! # The device
+//!
+//! `/dev/fastsocket` is opened for each command and closed again. Commands
+//! are rare (a listen, a child of a pinned task), and no descriptor of ours
+//! is then there to be counted, closed by a daemon's clean-up or confused
+//! with a file of the program's.
+//!
+//! # When it cannot work
+//!
+//! `EPERM` (switched off by the administrator) and `EOPNOTSUPP` (not such a
+//! socket) are answers, not failures: the program runs on plain sockets.
+//! Without the device it does too, after one line on stderr at the first
+//! `listen` of a TCP socket.
+//!
+//! # Environment
+//!
+//! Read once, in the constructor, and not in a set-user-ID program.
+//!
+//! - `FSOCKET_DISABLE=1`: this library does nothing.
+//! - `FSOCKET_STRICT=1`: without the device, `listen` on a TCP socket fails
+//!   with `ENODEV` and leaves the socket as it was, so that the server itself
+//!   reports why it does not start; helper programs that never listen are not
+//!   disturbed. A program that is given listening sockets by its service
+//!   manager (`LISTEN_FDS`) calls no `listen`: it is ended at start with
+//!   status 1.
+//!
+//! # Rules for the code
+//!
+//! `no_std`, no allocation, no lock, no thread-local state but `errno`, no
+//! reachable panic (a test looks at the binary). System calls are raw
+//! ([`sys`]): the C library's `open` and `close` are cancellation points,
+//! `listen` and `fork` are not, and a hook must not add one. Every hook leaves
+//! `errno` as it was unless it fails.
+
+// Under `panic=unwind`, which only tests are built with, a `no_std` library
+// cannot be linked.
+#![cfg_attr(all(not(test), panic = "abort"), no_std)]
+// In the test build, nothing refers to the hooks.
+#![cfg_attr(test, allow(dead_code))]
+
+mod config;
+mod device;
+mod hooks;
+mod init;
+mod pin;
+mod sys;
+mod thread;
+mod warn;
+
+#[cfg(all(not(test), panic = "abort"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: takes nothing and does not return.
+    unsafe { libc::abort() }
+}
