@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The kernel's own network tests, without the module and with it loaded but not used: each must
+# have the same result, whatever that is on this kernel. Some of these tests race against the clock
+# (epoll60): those that differ are run again both ways, twice at the most, and count as the same when
+# each result with the module was seen without it, or the other way round.
+
+. "$(dirname "$0")/../tap.sh"
+
+# Programs to build, by directory; then what is run, in the directory where they end up together.
+net=(reuseport_bpf reuseport_bpf_cpu reuseport_dualstack reuseport_addr_any
+	reuseaddr_conflict reuseaddr_ports_exhausted stress_reuseport_listen tcp_fastopen_backup_key
+	tcp_inq bind_bhash bind_wildcard bind_timewait so_incoming_cpu so_netns_cookie
+	sk_bind_sendto_listen sk_connect_zero_addr ip_local_port_range fin_ack_lat epoll_busy_poll)
+scripts=(reuseport_addr_any.sh reuseaddr_ports_exhausted.sh stress_reuseport_listen.sh
+	tcp_fastopen_backup_key.sh bind_bhash.sh ip_local_port_range.sh in_netns.sh net_helper.sh lib.sh)
+run=(reuseport_bpf reuseport_bpf_cpu reuseport_dualstack reuseport_addr_any.sh
+	reuseaddr_conflict reuseaddr_ports_exhausted.sh stress_reuseport_listen.sh
+	tcp_fastopen_backup_key.sh tcp_inq bind_bhash.sh bind_wildcard bind_timewait so_incoming_cpu
+	so_netns_cookie sk_bind_sendto_listen sk_connect_zero_addr ip_local_port_range.sh
+	epoll_busy_poll epoll_wakeup_test)
+
+out=$BUILD/selftests/kernel
+mkdir -p "$out"
+build() {
+	selftests net OUTPUT="$out" "${net[@]/#/$out/}" &&
+	selftests filesystems/epoll OUTPUT="$out" "$out/epoll_wakeup_test" &&
+	(cd "$SRC/tools/testing/selftests/net" && cp "${scripts[@]}" "$out/") &&
+	mkdir -p "$out/../lib" && cp -r "$SRC/tools/testing/selftests/kselftest" "$out/../"
+}
+try "kernel selftests build" build || exit 1
+
+# round N PROGRAM...: run them without and with the module; results go to seen.plain and seen.loaded.
+seen=$BUILD/logs/kernel-selftests.seen
+rm -f "$seen".*
+round() {
+	local n=$1 state name load status
+	shift
+	for state in plain loaded; do
+		name=kernel-selftests-$state-$n load=
+		[ $state = plain ] || load=1
+		guest "$name" -k vm -c 4 -t 3000 -- LOAD=$load LIMIT=300 "$TESTING/run-selftests.sh" "$out" "$@"
+		status=$?
+		# A test that fails on this kernel is no matter; a complaint or a dead guest is.
+		if [ $status -ge 97 ]; then not_ok "$name: $(guest_status $status)"; else ok "$name: no complaint"; fi
+		"$TESTING/flatten.awk" "$BUILD/logs/$name.out" | sed 's/selftests: //' >>"$seen.$state"
+	done
+}
+
+# One line for each test: same or differs, the name, what was seen without and with the module.
+compare() {
+	awk -F'\t' '
+		FNR == NR { if (!(($2, $1) in p)) P[$2] = P[$2] " " $1; p[$2, $1]; n[$2]; next }
+		{ if (!(($2, $1) in l)) L[$2] = L[$2] " " $1; l[$2, $1]; n[$2] }
+		END {
+			for (t in n) {
+				split(P[t], a, " "); split(L[t], b, " ")
+				there = back = 1
+				for (i in a) if (!((t, a[i]) in l)) there = 0
+				for (i in b) if (!((t, b[i]) in p)) back = 0
+				same = P[t] != "" && L[t] != "" && (there || back)
+				print (same ? "same" : "differs") "\t" t "\t" (P[t] == "" ? " missing" : P[t]) "\t" (L[t] == "" ? " missing" : L[t])
+			}
+		}' "$seen.plain" "$seen.loaded" | LC_ALL=C sort
+}
+
+round 1 "${run[@]}"
+for n in 2 3; do
+	# Subtests are named after their program.
+	mapfile -t again < <(compare | sed -n 's/^differs\t\([^ \t]*\).*/\1/p' | sort -u)
+	[ ${#again[@]} = 0 ] || round $n "${again[@]}"
+done
+while IFS=$'\t' read -r result name plain loaded; do
+	if [ "$result" = same ]; then
+		ok "$name ($plain )"
+	else
+		not_ok "$name (without the module:$plain, with it:$loaded)"
+	fi
+done < <(compare)
+plan

@@ -1,0 +1,88 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the suites share: TAP lines, guests, and kselftests built on the host.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.." || exit 1
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+TESTING=$TOP/tools/testing/fastsocket
+TAP_N=0
+
+# ok NAME, not_ok NAME, skip NAME WHY
+ok() { TAP_N=$((TAP_N + 1)); echo "ok $TAP_N - $1"; }
+not_ok() { TAP_N=$((TAP_N + 1)); echo "not ok $TAP_N - $1"; }
+skip() { TAP_N=$((TAP_N + 1)); echo "ok $TAP_N - $1 # SKIP $2"; }
+plan() { echo "1..$TAP_N"; }
+
+# Show text as comments: a test's own TAP must not count as the suite's.
+comment() { sed -u 's/^/# /'; }
+
+# try NAME COMMAND...: the command's status is the result.
+try() {
+	local name=$1
+	shift
+	"$@" 2>&1 | comment
+	if [ "${PIPESTATUS[0]}" = 0 ]; then ok "$name"; else not_ok "$name"; return 1; fi
+}
+
+# retap PREFIX STATUS LOG: tell the TAP in a guest's output as ours. Where a test has tests below
+# it, those count, and not the line that sums them up. A guest that ended badly without a failed
+# test, or told of no test, is a failed test itself.
+retap() {
+	local prefix=$1 status=$2 log=$3 result name bad=0 n=0
+	while IFS=$'\t' read -r result name; do
+		n=$((n + 1))
+		case $result in
+		ok) ok "$prefix: $name" ;;
+		skip) skip "$prefix: $name" "told by the test" ;;
+		*) not_ok "$prefix: $name"; bad=1 ;;
+		esac
+	done < <("$TESTING/flatten.awk" "$log")
+	if [ "$status" != 0 ] && [ $bad = 0 ]; then
+		not_ok "$prefix: $(guest_status "$status")"
+	elif [ $n = 0 ]; then
+		not_ok "$prefix: no test was run"
+	fi
+}
+
+guest_status() {
+	case $1 in
+	97) echo "the kernel complained" ;;
+	98) echo "the guest died or took too long" ;;
+	99) echo "the guest does not boot" ;;
+	*) echo "ended with status $1" ;;
+	esac
+}
+
+# guest NAME OPTIONS...: boot by vm.sh; the output is shown as comments and kept in build/logs/NAME.out,
+# the kernel's console in build/logs/NAME.console. Ends with the command's status.
+guest() {
+	local name=$1
+	shift
+	mkdir -p "$BUILD/logs"
+	scripts/vm.sh -l "$BUILD/logs/$name.console" "$@" 2>&1 | tr -d '\r' | tee "$BUILD/logs/$name.out" | comment
+	return "${PIPESTATUS[0]}"
+}
+
+# selftests DIR TARGET...: the kernel's make for selftests in DIR, for the headers of the vm kernel.
+selftests() {
+	local dir=$1
+	shift
+	scripts/kbuild.sh vm -s headers &&
+	make -s -C "$SRC/tools/testing/selftests/$dir" CC=gcc \
+		KHDR_INCLUDES="-isystem $BUILD/vm/usr/include" "$@"
+}
+
+# Our own kselftests: install them in build/selftests/fastsocket, and print the names of the tests.
+install_selftests() {
+	local out=$BUILD/selftests
+	mkdir -p "$out/obj"
+	selftests net/fastsocket OUTPUT="$out/obj" INSTALL_PATH="$out/fastsocket" all install
+}
+list_selftests() {
+	make -s -C "$SRC/tools/testing/selftests/net/fastsocket" OUTPUT="$BUILD/selftests/obj" COLLECTION=x \
+		emit_tests 2>/dev/null | sed -n 's/^x://p'
+}
+have_selftests() { [ -e "$TOP/tools/testing/selftests/net/fastsocket/Makefile" ]; }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What it is all for: with a worker on every CPU, connections are accepted on
+ * the CPU that received them. Over lo that is the client's CPU.
+ */
+#include "lib.h"
+#include "kselftest_harness.h"
+
+/* In hundredths; what is missing is for a worker that was slow to come. */
+#define LOCAL_SHARE	90
+#define CONNS_EACH	48
+
+FIXTURE(locality)
+{
+	struct listener l;
+	struct pool pool;
+};
+
+FIXTURE_VARIANT(locality)
+{
+	enum fam fam;
+	bool procs;
+};
+
+FIXTURE_VARIANT_ADD(locality, v4_procs) { V4, true };
+FIXTURE_VARIANT_ADD(locality, v4_threads) { V4, false };
+FIXTURE_VARIANT_ADD(locality, v6_procs) { V6, true };
+FIXTURE_VARIANT_ADD(locality, dual_procs) { DUAL, true };
+
+FIXTURE_SETUP(locality)
+{
+	FS_REQUIRE();
+	if (new_netns())
+		FS_SKIP("network namespaces");
+}
+
+FIXTURE_TEARDOWN(locality) { }
+
+static void by_accept(struct worker *w)
+{
+	int fd;
+
+	worker_ready(w);
+	while (!w->stop) {
+		fd = SYS(accept4(w->lfd, NULL, NULL, SOCK_CLOEXEC));
+		if (fd != -EINTR)
+			worker_serve(w, fd);
+	}
+}
+
+static const char *const columns[] = {
+	"accept_local", "accept_global", "accept_foreign", "pushed",
+};
+
+static void measure(struct __test_metadata *_metadata, struct listener *l,
+		    struct pool *pool, bool procs, void (*loop)(struct worker *w),
+		    int share)
+{
+	int conns = CONNS_EACH * cpu_count(), i;
+	long long n[ARRAY_SIZE(columns)], lookups;
+
+	if (conns > MAX_CONNS)
+		conns = MAX_CONNS;
+	ASSERT_EQ(0, pool_start(pool, l, cpu_count(), procs, loop));
+	ASSERT_TRUE(pool_asleep(pool));
+	/* Not from a cold start. */
+	ASSERT_EQ(0, pool_load(pool, 2 * cpu_count()));
+	ASSERT_TRUE(pool_asleep(pool));
+
+	for (i = 0; i < ARRAY_SIZE(columns); i++)
+		n[i] = stat_total("fsocket_stats", columns[i]);
+	lookups = stat_total("hash_stat", "lookup_local");
+	ASSERT_EQ(0, pool_load(pool, conns));
+	ASSERT_EQ(0, pool_error(pool));
+	for (i = 0; i < ARRAY_SIZE(columns); i++)
+		n[i] = stat_total("fsocket_stats", columns[i]) - n[i];
+	lookups = stat_total("hash_stat", "lookup_local") - lookups;
+	TH_LOG("%lld local, %lld global, %lld foreign, %lld pushed: %lld.%lld %% local",
+	       n[0], n[1], n[2], n[3], n[0] * 100 / conns, n[0] * 1000 / conns % 10);
+	EXPECT_EQ(conns, n[0] + n[1] + n[2]);
+	EXPECT_LE(conns * share / 100, n[0]);
+	EXPECT_LE(n[0], lookups);
+	ASSERT_EQ(0, pool_stop(pool));
+}
+
+FS_TEST(locality, epoll)
+{
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK, true));
+	measure(_metadata, &self->l, &self->pool, variant->procs,
+		worker_by_epoll, LOCAL_SHARE);
+}
+
+/*
+ * Who is not inside accept() when a connection comes does not wait for it, and
+ * it goes to whoever does: there is no share to be had for sure.
+ */
+FS_TEST(locality, accept)
+{
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, 0, true));
+	measure(_metadata, &self->l, &self->pool, variant->procs,
+		by_accept, 1);
+}
+
+TEST_HARNESS_MAIN
