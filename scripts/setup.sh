@@ -3,8 +3,9 @@
 #
 # setup.sh: install what building, booting and testing need. Never asks, and can be repeated.
 #
-# On Debian 12, as root, everything comes from Debian's archive, crates.io (bindgen) and PyPI
-# (virtme-ng). The latter two go to the cache outside the clone, not into the system.
+# On Debian 12, as root, everything comes from Debian's archive (QEMU from its backports, if they are
+# to be had), crates.io (bindgen) and PyPI (virtme-ng). The latter two go to the cache outside the
+# clone, not into the system.
 # Elsewhere, or without root, it says exactly what is missing.
 #
 # setup.sh --check: only look, quickly; end 1 and say what is missing.
@@ -34,6 +35,9 @@ PACKAGES=(
 # Their packages would start them and enable them at boot: nothing of ours wants that.
 DAEMONS=(nginx haproxy lighttpd)
 
+# Debian 12's QEMU is older than scripts/lib.sh would have it; its backports are for this alone.
+BACKPORTS=bookworm-backports
+
 missing_packages() {
 	local p
 	for p in "${PACKAGES[@]}"; do
@@ -52,7 +56,7 @@ elsewhere() {
 	  - clang, lld, llvm and libclang 19, callable as clang-19, ld.lld-19, llvm-ar-19 ...
 	  - rustc 1.78 or newer in /usr/bin, with cargo, rustfmt, clippy and rust-src of the same version
 	  - bc bison cpio flex kmod make perl rsync xz, headers of libelf and OpenSSL; ccache if you like
-	  - qemu-system-x86_64, udev, a static busybox, python3 with venv
+	  - qemu-system-x86_64 (8.1 or newer, or guests are slow), udev, a static busybox, python3 with venv
 	  - for tests and the demo: nginx, haproxy, lighttpd, ab, iproute2, ethtool, iptables, nftables,
 	    socat, nc, jq, shellcheck, headers of libcap and libmnl, a 32-bit libc
 	  - a Linux 6.12.y source tree, given to make as KSRC=/path/to/it
@@ -110,6 +114,27 @@ install_packages() {
 	fi
 }
 
+# Leaves the system's list of sources alone. Without backports, vm.sh makes do with the older QEMU.
+install_new_qemu() {
+	local dir sources
+	if [ "$(id -u)" != 0 ] || qemu_runs_cpus_at_once; then return; fi
+	note "installing QEMU from $BACKPORTS"
+	dir=$(mktemp -d)
+	chmod 755 "$dir"
+	sources=(-o Dir::Etc::SourceList="$dir/sources.list" -o APT::Get::List-Cleanup=false)
+	{
+		cat /etc/apt/sources.list 2>/dev/null || true
+		printf 'deb [signed-by=%s] http://deb.debian.org/debian %s main\n' \
+			/usr/share/keyrings/debian-archive-keyring.gpg $BACKPORTS
+	} >"$dir/sources.list"
+	if ! { apt-get -q "${sources[@]}" update &&
+		DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends "${sources[@]}" \
+			-t $BACKPORTS install qemu-system-x86; }; then
+		note "no QEMU from $BACKPORTS: guests with the one that is installed take longer"
+	fi
+	rm -r "$dir"
+}
+
 install_tools() {
 	mkdir -p "$CACHE/tools"
 	exec 7>"$CACHE/tools/.lock"
@@ -132,6 +157,7 @@ case ${1:-} in
 '')
 	if debian12; then
 		install_packages
+		install_new_qemu
 	elif ! { command -v cargo && command -v clang-19; } >/dev/null; then
 		elsewhere
 		exit 1

@@ -52,8 +52,8 @@ if [ "${FASTSOCKET_KVM:-}" != 1 ]; then
 	# Calibrations against an emulated clock take long and go wrong.
 	vngargs+=(--disable-kvm)
 	append+=(-a lpj=8000000 -a tsc=reliable)
-	# Emulation with one thread a CPU is not safe in text patching with very many of them.
-	[ "$cpus" -le 8 ] || vngargs+=(--qemu-opts="-accel tcg,thread=single")
+	# One thread for all CPUs, where one for each is not safe.
+	[ "$cpus" = 1 ] || qemu_runs_cpus_at_once || vngargs+=(--qemu-opts="-accel tcg,thread=single")
 fi
 
 if [ $# = 0 ]; then
