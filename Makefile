@@ -81,7 +81,7 @@ demo: setup vm tools
 	$(Q)scripts/demo.sh
 
 test: setup
-	$(Q)DEBUG=$(DEBUG) scripts/test.sh $(SUITES)
+	$(Q)scripts/test.sh $(SUITES)
 
 kunit:
 	$(Q)scripts/test.sh 10-build 20-kunit
@@ -123,8 +123,7 @@ help:
 #: First:
 #:   setup            install what is needed (Debian 12, as root), or say what is missing
 #:   demo             servers on a 4-CPU guest, without and with per-core sockets
-#:   test             the tests; DEBUG=1 for those on the debug kernel besides, and
-#:                    SUITES="10-build 20-kunit" for some of them
+#:   test             the tests; SUITES="10-build 20-kunit" for some of them
 #:
 #: Building:
 #:   defconfig        x86_64_defconfig with kernel/configs/fastsocket.config on top

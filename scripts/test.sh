@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# test.sh [SUITE...]: run the test suites in tools/testing/fastsocket/suites, those named or all (the
-# debug kernel's for DEBUG=1 only), and end with a line `N passed, N failed, N skipped`. Ends non-zero
-# if a test failed or none passed.
+# test.sh [SUITE...]: run the test suites in tools/testing/fastsocket/suites, those named or all, and
+# end with a line `N passed, N failed, N skipped`. Ends non-zero if a test failed or none passed.
 #
 # A suite is an executable that prints TAP: `ok N - name`, `not ok N - name`, `ok N - name # SKIP
 # why` at the start of a line count; everything else is shown and kept, and does not count. A suite
@@ -24,8 +23,6 @@ dir=tools/testing/fastsocket/suites
 suites=("$@")
 if [ ${#suites[@]} = 0 ]; then
 	mapfile -t suites < <(cd $dir && printf '%s\n' [0-9]*.sh | LC_ALL=C sort)
-	# The debug kernel takes as long as all the rest, and is for DEBUG=1.
-	[ "${DEBUG:-}" = 1 ] || mapfile -t suites < <(printf '%s\n' "${suites[@]}" | grep -v -- -debug)
 fi
 limit=${FASTSOCKET_SUITE_TIMEOUT:-3600}
 passed=0 failed=0 skipped=0 failures=()

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Configurations keep what we ask for; the guest's kernel, the module and the tools build.
+# Configurations keep what we ask for; the guests' kernels, the module and the tools build.
 
 . "$(dirname "$0")/../tap.sh"
 
@@ -9,7 +9,9 @@ scripts/prepare.sh || exit 1
 for kind in default vm debug; do
 	try "config $kind keeps every requested option" scripts/config.sh $kind || exit 1
 done
-try "vm kernel" scripts/kbuild.sh vm -s -j"$(nproc)" || exit 1
-try "fastsocket.ko" test -e "$BUILD/vm/net/fastsocket/fastsocket.ko"
+for kind in vm debug; do
+	try "$kind kernel" scripts/kbuild.sh $kind -s -j"$(nproc)" || exit 1
+	try "$kind fastsocket.ko" test -e "$BUILD/$kind/net/fastsocket/fastsocket.ko"
+done
 if [ -e Cargo.toml ]; then try "tools" scripts/tools.sh build; else skip "tools" "no Cargo.toml"; fi
 plan

@@ -11,9 +11,8 @@ if ! have_selftests; then
 	plan
 	exit
 fi
-try "debug kernel and kselftests build" install_selftests || exit 1
+try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
-scripts/config.sh debug && scripts/kbuild.sh debug -s -j"$(nproc)" || exit 1
 guest kselftest-debug -k debug -c 4 -m 3G -t 3000 -- LOAD=1 LIMIT=900 KMEMLEAK=1 FASTSOCKET_ROUNDS=1 \
 	"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${tests[@]}"
 retap debug $? "$BUILD/logs/kselftest-debug.out"
