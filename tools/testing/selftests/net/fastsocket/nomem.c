@@ -120,7 +120,7 @@ static bool nth_end(int fd)
 FS_TEST(nomem, spawn)
 {
 	bool more = true;
-	int n, ret;
+	int n, ret, failed = 0;
 
 	if (!variant->spawned)
 		SKIP(return, "about spawned sockets");
@@ -129,14 +129,17 @@ FS_TEST(nomem, spawn)
 		ASSERT_EQ(0, nth_begin(self->fail, n));
 		ret = fs_spawn(self->l.fd, -1);
 		more = nth_end(self->fail);
-		ASSERT_EQ(more ? -ENOMEM : 0, ret);
+		/* A slab that does not get many pages asks for one. */
+		if (ret && !(more && ret == -ENOMEM))
+			ASSERT_EQ(0, ret);
+		failed += ret == -ENOMEM;
 		ASSERT_EQ(0, served(&self->l));
 		ASSERT_EQ(0, fs_spawn(self->l.fd, -1));
 		ASSERT_EQ(0, served(&self->l));
 		close(self->l.fd);
 	}
-	TH_LOG("%d allocations", n - 2);
-	ASSERT_LT(2, n);
+	TH_LOG("%d allocations, %d of which it cannot do without", n - 2, failed);
+	ASSERT_LT(0, failed);
 }
 
 FS_TEST(nomem, spawn_on_cpu)
