@@ -170,7 +170,7 @@ impl Consumers {
                     Some(cpu) if wish.has(cpu) => cpu,
                     Some(_) => return Err(EINVAL),
                     // A CPU that was chosen before stays, for all the sockets that a task serves.
-                    None => match self.cpu_of(&task) {
+                    None => match self.cpu_of(task) {
                         Some(cpu) if bound == Some(cpu) && wish.has(cpu) => cpu,
                         _ => {
                             let users = |cpu| self.users(cpu);
@@ -188,7 +188,7 @@ impl Consumers {
                 cpu
             }
         };
-        self.note(&task, cpu)?;
+        self.note(task, cpu)?;
         Ok(Some(cpu))
     }
 
@@ -199,7 +199,7 @@ impl Consumers {
         let task = kernel::current!();
 
         self.prune();
-        if self.cpu_of(&task).is_none() && ffi::bound_cpu().is_some() && Cpus::wish()?.is_choice() {
+        if self.cpu_of(task).is_none() && ffi::bound_cpu().is_some() && Cpus::wish()?.is_choice() {
             ffi::unpin()?;
         }
         Ok(())

@@ -334,7 +334,7 @@ impl Slot {
             && self
                 .local
                 .get(&rcu::Guard::new())
-                .is_none_or(listener::is_dry)
+                .map_or(true, listener::is_dry)
     }
 
     /// Goes on with replacing the local listener by one that has all options. Process context.
