@@ -7,10 +7,12 @@
 //! A [`CpuId`] is a number that is known to be that of a possible processor, so that whatever
 //! exists once per possible processor can be found with it without a further check.
 //!
-//! Nothing here but [`CpuGuard::new`] and [`CpuGuard::cpu`] is a call to C code.
+//! Nothing here but [`CpuGuard::new`], [`CpuGuard::cpu`], [`CpuId::current_hint`] and [`CpuId::node`] is a
+//! call to C code.
 //!
 //! C header: [`include/linux/cpumask.h`](srctree/include/linux/cpumask.h),
-//! [`include/linux/smp.h`](srctree/include/linux/smp.h)
+//! [`include/linux/smp.h`](srctree/include/linux/smp.h),
+//! [`include/linux/topology.h`](srctree/include/linux/topology.h)
 
 use crate::bindings;
 use core::{
@@ -84,7 +86,27 @@ impl CpuId {
         // INVARIANT: A processor that runs is possible.
         Self(unsafe { bindings::raw_smp_processor_id() })
     }
+
+    /// Returns the node that the processor is on. Any context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::cpu::{self, CpuId};
+    ///
+    /// let node = CpuId::current_hint().node();
+    /// assert!(cpu::possible_cpus().any(|cpu| cpu.node() == node));
+    /// ```
+    pub fn node(self) -> Node {
+        // SAFETY: By the type invariants, the processor is possible.
+        // CAST: The helper takes the number as C has it.
+        Node(unsafe { bindings::cpu_to_node(self.0 as _) })
+    }
 }
+
+/// A NUMA node: processors that are near to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node(i32);
 
 impl fmt::Display for CpuId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
