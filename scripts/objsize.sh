@@ -28,8 +28,8 @@ kbuild() { nice "$TOP/scripts/kbuild.sh" objsize/stock -s -j"$(nproc)" -C "$sour
 objects() {
 	{
 		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c'
-		git -C "$SRC" grep -lE '\<(tcp_synq_overflow|cookie_init_sequence)\(' base -- 'net/*.c' | sed 's/^base://'
-	} | sed 's/c$/o/' | sort -u
+		git -C "$SRC" grep -lE '\<(tcp_synq_overflow|cookie_init_sequence|tcp_listendrop)\(' base -- 'net/*.c' | sed 's/^base://'
+	} | sed 's/c$/o/' | sort -u | while read -r o; do [ ! -e "$new/$o" ] || echo "$o"; done
 }
 
 # The options that C code can depend on.
@@ -141,7 +141,7 @@ rule
 echo
 echo "Added, built in (net/fastsocket, llvm-size-19):"
 echo
-llvm-size-19 "$new"/net/fastsocket/{hooks,listener,wait,task,syscall}.o | sed "s,$new/,,; s/^/  /"
+llvm-size-19 "$new"/net/fastsocket/{hooks,listener,wait,task,syscall,trace}.o | sed "s,$new/,,; s/^/  /"
 echo
 echo "Structures: bytes, stock and patched; for the groups of struct tcp_sock, where they begin:"
 echo

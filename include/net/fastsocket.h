@@ -41,6 +41,8 @@ struct task_struct;
  *	setsockopt(2) (@option true) succeeded on the spawned @sk.
  * @listen_stop: process context, @sk locked, must not sleep: @sk has left
  *	TCP_LISTEN; its local listeners must follow.
+ * @queued: any context, under RCU: how many connections the local listeners
+ *	of the socket that @group was attached to have queued.
  * @release: process context, may sleep: the last reference to the socket that
  *	@group was attached to is gone.
  */
@@ -54,6 +56,7 @@ struct fastsocket_ops {
 		     struct poll_table_struct *wait);
 	void (*changed)(void *group, bool option);
 	void (*listen_stop)(void *group);
+	u32 (*queued)(void *group);
 	void (*release)(void *group);
 };
 
@@ -63,6 +66,7 @@ DECLARE_STATIC_KEY_FALSE(fastsocket_enabled);
 
 struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb);
 void __fastsocket_listen_stop(struct sock *sk);
+u32 __fastsocket_queued(const struct sock *sk);
 
 /**
  * fastsocket_syn() - choose the socket that takes a SYN.
@@ -96,6 +100,22 @@ static inline struct sock *fastsocket_primary(const struct sock *sk)
 			return primary;
 	}
 	return (struct sock *)sk;
+}
+
+/**
+ * fastsocket_queued() - how many connections wait for accept().
+ * @sk: a TCP socket that listens, kept by the caller.
+ *
+ * Context: any.
+ * Return: what the program's socket and its local listeners have queued.
+ */
+static inline u32 fastsocket_queued(const struct sock *sk)
+{
+	u32 queued = READ_ONCE(sk->sk_ack_backlog);
+
+	if (static_branch_unlikely(&fastsocket_enabled))
+		queued += __fastsocket_queued(sk);
+	return queued;
 }
 
 /**
@@ -179,6 +199,27 @@ int fastsocket_pin(unsigned int cpu);
 int fastsocket_unpin(void);
 enum fastsocket_task_state fastsocket_task_state(struct task_struct *task);
 
+/* trace.c */
+/**
+ * enum fastsocket_accept - where a connection was taken from.
+ * @FASTSOCKET_ACCEPT_LOCAL: the slot of the CPU that the task runs on
+ * @FASTSOCKET_ACCEPT_GLOBAL: the socket's own queue
+ * @FASTSOCKET_ACCEPT_FOREIGN: another slot
+ * @FASTSOCKET_ACCEPT_STOLEN: another slot, that is loaded, by a consumer
+ */
+enum fastsocket_accept {
+	FASTSOCKET_ACCEPT_LOCAL,
+	FASTSOCKET_ACCEPT_GLOBAL,
+	FASTSOCKET_ACCEPT_FOREIGN,
+	FASTSOCKET_ACCEPT_STOLEN,
+};
+
+void fastsocket_trace_spawn(const struct sock *sk, int cpu);
+void fastsocket_trace_spill(const struct sock *sk, int cpu);
+void fastsocket_trace_accept(const struct sock *sk, int cpu,
+			     enum fastsocket_accept from);
+void fastsocket_trace_migrate(const struct sock *sk, int cpu, u32 moved);
+
 /* syscall.c */
 int fastsocket_sys_socket(int family, int type, int protocol);
 int fastsocket_sys_listen(int fd, int backlog);
@@ -196,6 +237,11 @@ static inline struct sock *fastsocket_syn(struct sock *sk,
 					  const struct sk_buff *skb)
 {
 	return sk;
+}
+
+static inline u32 fastsocket_queued(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_ack_backlog);
 }
 
 static inline struct sock *fastsocket_primary(const struct sock *sk)

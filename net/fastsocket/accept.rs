@@ -8,13 +8,13 @@
 //! is never starved; anybody else takes from wherever there is something. [`View`] is what `accept` and
 //! `poll` look at, so that what the one promises the other keeps.
 
-use kernel::{cpu::CpuId, prelude::*, sync::rcu};
+use kernel::{cpu::CpuId, prelude::*};
 
 use crate::{
     ffi::AcceptCall,
     group::Group,
     slot::{Slot, Waits},
-    stats::{Counter, Stats},
+    trace::{self, Origin},
     wait::WaitQueue,
 };
 
@@ -31,18 +31,23 @@ impl<'a> View<'a> {
         Self { group, own }
     }
 
-    /// The slots that the task looks at beside its own.
+    /// The slots that the task looks at beside its own, the nearest first.
     ///
-    /// A consumer has none, but when it has just registered those that nobody waits at. To look at
-    /// all would be to take the connections of siblings that are about to.
+    /// A consumer looks at those that are loaded, and when it has just registered at those that nobody
+    /// waits at. To look at all would be to take the connections of siblings that are about to.
     fn others(&self) -> impl Iterator<Item = &'a Slot> {
-        let own = self.own.filter(|own| own.is_own());
-        let (all, some) = (own.is_none(), own.is_some_and(Slot::is_wide));
-        let slots = (all || some).then(|| self.group.slots());
-        slots
+        let (all, wide) = (!self.is_consumer(), self.own.is_some_and(Slot::is_wide));
+        let group = self.group;
+        (all || wide || group.has_loaded())
+            .then(|| group.slots_near(CpuId::current_hint().node()))
             .into_iter()
             .flatten()
-            .filter(move |slot| all || slot.is_forsaken())
+            .filter(move |slot| all || slot.is_loaded() || (wide && slot.is_forsaken()))
+    }
+
+    /// Is the task the consumer of its slot?
+    fn is_consumer(&self) -> bool {
+        self.own.is_some_and(Slot::is_own)
     }
 
     /// Is there something to accept? Any context.
@@ -93,7 +98,7 @@ impl<'a> View<'a> {
         let near_first = !near.is_some_and(Slot::yields);
         for near_now in [near_first, !near_first] {
             let res = match near {
-                Some(slot) if near_now => self.take_from(call, slot, here),
+                Some(slot) if near_now => self.take_from(call, slot, here, false),
                 None if near_now => continue,
                 _ => self.take_global(call, here),
             };
@@ -102,7 +107,8 @@ impl<'a> View<'a> {
             }
         }
         for slot in self.others() {
-            let res = self.take_from(call, slot, here);
+            let steals = self.is_consumer() && slot.is_loaded();
+            let res = self.take_from(call, slot, here, steals);
             if !empty(&res) {
                 return res;
             }
@@ -121,11 +127,11 @@ impl<'a> View<'a> {
             // It was this queue's turn.
             own.took(here);
         }
-        self.count(here, Counter::AcceptGlobal);
+        trace::accepted(primary, here, Origin::Global);
         Ok(())
     }
 
-    fn take_from(&self, call: &AcceptCall, slot: &Slot, here: CpuId) -> Result {
+    fn take_from(&self, call: &AcceptCall, slot: &Slot, here: CpuId, steals: bool) -> Result {
         if !slot.has_some() {
             return Err(EAGAIN);
         }
@@ -136,18 +142,13 @@ impl<'a> View<'a> {
         slot.took(here);
         // A wake-up for the socket's own queue may have brought us here.
         self.group.primary().pass_wake_on();
-        let counter = if slot.cpu() == here {
-            Counter::AcceptLocal
-        } else {
-            Counter::AcceptForeign
+        let from = match slot.cpu() {
+            cpu if cpu == here => Origin::Local(cpu),
+            cpu if steals => Origin::Stolen(cpu),
+            cpu => Origin::Foreign(cpu),
         };
-        self.count(here, counter);
+        trace::accepted(self.group.primary(), here, from);
         Ok(())
-    }
-
-    fn count(&self, here: CpuId, counter: Counter) {
-        let net = self.group.primary().net();
-        Stats::count(net, here, counter, &rcu::Guard::new());
     }
 }
 

@@ -8,16 +8,28 @@
 //! then bound to the CPU, of those that it is allowed on, that the fewest consumers serve. What it is
 //! bound to at that moment says nothing: a forked child has inherited that from its parent. What the
 //! user asked for, and cpusets, count ([`Cpus::wish`]).
+//!
+//! The kernel lets a task run anywhere when the CPU that it is bound to goes offline. When that is back, so
+//! is the task, at its next look at a socket ([`rebind`]).
 
-use core::ptr;
+use core::{
+    ptr,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+};
 use kernel::{
+    alloc::Flags,
     cpu::{self, CpuId},
+    cpuhotplug,
+    percpu::PerCpu,
     prelude::*,
     task::Task,
     types::ARef,
 };
 
-use crate::ffi::{self, TaskState};
+use crate::{
+    ffi::{self, TaskState},
+    hooks,
+};
 
 /// How many listening sockets get an accept queue per CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +106,54 @@ fn least_used(
 struct Consumer {
     task: ARef<Task>,
     cpu: CpuId,
+    /// What [`Unplugs`] said of the CPU when it was chosen.
+    unplugs: u32,
+}
+
+/// How often each CPU has gone offline.
+pub(crate) struct Unplugs {
+    counts: PerCpu<AtomicU32>,
+    any: AtomicBool,
+}
+
+impl Unplugs {
+    /// Process context; may sleep.
+    pub(crate) fn new(flags: Flags) -> Result<Self> {
+        Ok(Self {
+            counts: PerCpu::new_with(flags, |_| Ok(AtomicU32::new(0)))?,
+            any: AtomicBool::new(false),
+        })
+    }
+
+    fn of(&self, cpu: CpuId) -> u32 {
+        self.counts.on(cpu).load(Ordering::Relaxed)
+    }
+}
+
+/// Counts in [`Unplugs`].
+pub(crate) struct Hotplug;
+
+impl cpuhotplug::Callbacks for Hotplug {
+    fn offline(cpu: CpuId) {
+        if let Ok(state) = hooks::state() {
+            state.unplugs.counts.on(cpu).fetch_add(1, Ordering::Relaxed);
+            state.unplugs.any.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Returns the only CPU that the current task may run on, if there is but one. If it had one, which was
+/// taken away and is back, binds it again. Process context; sleeps, and may move the task.
+pub(crate) fn rebind() -> Option<CpuId> {
+    let bound = ffi::bound_cpu();
+    if bound.is_some() {
+        return bound;
+    }
+    let state = hooks::state().ok()?;
+    if !state.unplugs.any.load(Ordering::Relaxed) || Mode::get() != Mode::Bind {
+        return None;
+    }
+    state.consumers.lock().rebind(&state.unplugs)
 }
 
 /// The tasks that wait at spawned sockets, each once, however many sockets it serves.
@@ -125,7 +185,7 @@ impl Consumers {
         self.0.iter().flatten().filter(|c| c.cpu == cpu).count()
     }
 
-    fn note(&mut self, task: &Task, cpu: CpuId) -> Result {
+    fn note(&mut self, task: &Task, cpu: CpuId, unplugs: u32) -> Result {
         if let Some(known) = self
             .0
             .iter_mut()
@@ -133,15 +193,31 @@ impl Consumers {
             .find(|c| ptr::eq(&*c.task, task))
         {
             known.cpu = cpu;
+            known.unplugs = unplugs;
             return Ok(());
         }
         let task = task.into();
-        let new = Some(Consumer { task, cpu });
+        let new = Some(Consumer { task, cpu, unplugs });
         match self.0.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = new,
             None => self.0.push(new, GFP_KERNEL)?,
         }
         Ok(())
+    }
+
+    /// Binds the current task to its CPU again, if it lost it because that was taken away.
+    fn rebind(&mut self, unplugs: &Unplugs) -> Option<CpuId> {
+        let task = kernel::current!();
+        let mut consumers = self.0.iter_mut().flatten();
+        let lost = consumers.find(|c| ptr::eq(&*c.task, &*task))?;
+        let now = unplugs.of(lost.cpu);
+        // Else somebody has set its affinity, and it stays as that says.
+        if lost.unplugs == now || !Cpus::wish().ok()?.has(lost.cpu) {
+            return None;
+        }
+        ffi::pin(lost.cpu).ok()?;
+        lost.unplugs = now;
+        Some(lost.cpu)
     }
 
     /// Makes the current task a consumer of a CPU, and returns which; [`None`] if it is to be none.
@@ -151,7 +227,12 @@ impl Consumers {
     /// # Errors
     ///
     /// `EINVAL` if `wanted` is not to be had, `ENOMEM`, or why the task cannot be bound.
-    pub(crate) fn place(&mut self, mode: Mode, wanted: Option<CpuId>) -> Result<Option<CpuId>> {
+    pub(crate) fn place(
+        &mut self,
+        mode: Mode,
+        wanted: Option<CpuId>,
+        unplugs: &Unplugs,
+    ) -> Result<Option<CpuId>> {
         let bound = ffi::bound_cpu();
         let task = kernel::current!();
 
@@ -188,7 +269,7 @@ impl Consumers {
                 cpu
             }
         };
-        self.note(task, cpu)?;
+        self.note(task, cpu, unplugs.of(cpu))?;
         Ok(Some(cpu))
     }
 

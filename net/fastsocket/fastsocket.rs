@@ -8,7 +8,7 @@
 //! [`hooks`] (where C enters), [`listen`] (the table that a SYN is looked up in), [`slot`] and [`group`]
 //! (the accept queues of a socket), [`accept`] and [`poll`] (how a program gets at them). A program gets
 //! there by [`dev`], whose commands are in [`uapi`]; [`spawn`] makes a socket ours, and [`affinity`]
-//! chooses CPUs. [`stats`] counts.
+//! chooses CPUs. [`steal`] is about slots that are slow. [`stats`] counts, [`trace`] tells.
 //!
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
 
@@ -19,7 +19,7 @@
 // 3. `State::tables_lock`, a spinlock: writers of the per-core listen tables.
 
 use kernel::{
-    c_str,
+    c_str, cpuhotplug,
     miscdevice::{self, Fops},
     net::namespace,
     new_mutex, new_spinlock,
@@ -40,6 +40,8 @@ mod poll;
 mod slot;
 mod spawn;
 mod stats;
+mod steal;
+mod trace;
 mod uapi;
 mod wait;
 
@@ -115,6 +117,7 @@ struct State {
     tables_lock: SpinLock<()>,
     #[pin]
     consumers: Mutex<affinity::Consumers>,
+    unplugs: affinity::Unplugs,
 }
 
 impl State {
@@ -123,6 +126,7 @@ impl State {
             tables: listen::Tables::new(GFP_KERNEL)?,
             tables_lock <- new_spinlock!((), "fastsocket::tables"),
             consumers <- new_mutex!(affinity::Consumers::new(), "fastsocket::consumers"),
+            unplugs: affinity::Unplugs::new(GFP_KERNEL)?,
         })
     }
 }
@@ -131,6 +135,7 @@ impl State {
 /// used, then what RCU still has to free.
 struct Module {
     _device: Pin<KBox<miscdevice::Registration<dev::Device>>>,
+    _hotplug: cpuhotplug::Registration<affinity::Hotplug>,
     _hooks: hooks::Registration,
     _stats: Pin<KBox<namespace::Registration<stats::Stats>>>,
     _barrier: rcu::Barrier,
@@ -179,8 +184,10 @@ impl kernel::Module for Module {
             name: c_str!("fastsocket"),
             mode: 0o444,
         };
+        let hotplug = cpuhotplug::Registration::new(c_str!("net/fastsocket:online"))?;
         Ok(Self {
             _device: KBox::pin_init(miscdevice::Registration::new(&FOPS, options), GFP_KERNEL)?,
+            _hotplug: hotplug,
             _hooks: hooks,
             _stats: stats,
             _barrier: rcu::Barrier,

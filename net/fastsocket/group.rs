@@ -9,7 +9,7 @@
 
 use core::{
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering},
 };
 use kernel::{
     cpu::{self, CpuId},
@@ -19,7 +19,7 @@ use kernel::{
 };
 
 use crate::{
-    affinity::Mode,
+    affinity::{self, Mode},
     ffi::{self, SocketFile},
     hooks,
     listener::{Listener, Locked},
@@ -37,6 +37,8 @@ pub(crate) struct Group {
     slots: KVec<AtomicPtr<Slot>>,
     /// It was found that the socket cannot have local listeners, by an option that it has.
     barred: AtomicBool,
+    /// How many slots are loaded.
+    loaded: AtomicU32,
 }
 
 /// Spawns a socket. Process context; sleeps.
@@ -57,6 +59,7 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         primary,
         slots,
         barred,
+        loaded: AtomicU32::new(0),
     };
     file.attach(RcuBox::new(group, GFP_KERNEL)?)?;
     let here = CpuId::current_hint();
@@ -89,11 +92,46 @@ impl Group {
             .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
     }
 
+    /// Returns all slots, those of a NUMA node first.
+    pub(crate) fn slots_near(&self, node: cpu::Node) -> impl Iterator<Item = &Slot> {
+        [true, false].into_iter().flat_map(move |near| {
+            self.slots()
+                .filter(move |slot| (slot.node() == node) == near)
+        })
+    }
+
+    /// Is there a slot that idle consumers may take from? Any context.
+    #[inline]
+    pub(crate) fn has_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Relaxed) != 0
+    }
+
+    /// A slot has become loaded, or is not any more. Any context.
+    pub(crate) fn count_loaded(&self, more: bool) {
+        if more {
+            self.loaded.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.loaded.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
+    pub(crate) fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) {
+        let mut idle = self
+            .slots_near(loaded.node())
+            .filter(|slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard));
+        if let Some(slot) = idle.next() {
+            slot.queue().wake();
+        }
+    }
+
     /// Returns the slot whose consumer the current task is, and on whose CPU it runs and stays.
     ///
     /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
     pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
-        let slot = self.slot(ffi::bound_cpu()?).filter(|slot| slot.is_own())?;
+        let slot = self
+            .slot(affinity::rebind()?)
+            .filter(|slot| slot.is_own())?;
         slot.attend(waits);
         if slot.is_due() {
             slot.renew(&self.primary.lock());
@@ -133,7 +171,8 @@ impl Group {
         if mode == Mode::Off || free || !ffi::is_program() {
             return Ok(None);
         }
-        let placed = hooks::state()?.consumers.lock().place(mode, wanted)?;
+        let state = hooks::state()?;
+        let placed = state.consumers.lock().place(mode, wanted, &state.unplugs)?;
         let Some(cpu) = placed else {
             return Ok(None);
         };

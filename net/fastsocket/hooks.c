@@ -24,7 +24,9 @@
 
 #include "internal.h"
 
+/* Looked at in tcp_diag.ko, too. */
 DEFINE_STATIC_KEY_FALSE(fastsocket_enabled);
+EXPORT_SYMBOL_GPL(fastsocket_enabled);
 
 /* Set while the module is loaded; spawned sockets hold references to it. */
 static const struct fastsocket_ops *fastsocket_ops;
@@ -83,6 +85,22 @@ void __fastsocket_listen_stop(struct sock *sk)
 	if (queue->fastsocket_data && !queue->fastsocket_primary)
 		fastsocket_ops->listen_stop(queue->fastsocket_data);
 }
+
+u32 __fastsocket_queued(const struct sock *sk)
+{
+	const struct request_sock_queue *queue = &inet_csk(sk)->icsk_accept_queue;
+	u32 queued = 0;
+	void *group;
+
+	/* Who sees a group here keeps the module from going. */
+	rcu_read_lock();
+	group = READ_ONCE(queue->fastsocket_data);
+	if (group && !queue->fastsocket_primary)
+		queued = fastsocket_ops->queued(group);
+	rcu_read_unlock();
+	return queued;
+}
+EXPORT_SYMBOL_GPL(__fastsocket_queued);
 
 /* sk_data_ready of a local listener. The owner of signals is the primary. */
 void fastsocket_local_data_ready(struct sock *local)

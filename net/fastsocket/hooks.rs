@@ -19,9 +19,9 @@ use crate::{
     group::Group,
     listener::{Listener, Locked},
     poll,
-    slot::Slot,
+    slot::{Slot, Unfit},
     stats::{Counter, Stats},
-    State,
+    trace, State,
 };
 
 /// What the hooks work on, while they are registered.
@@ -53,6 +53,7 @@ static OPS: Ops = Ops(bindings::fastsocket_ops {
     poll: Some(on_poll),
     changed: Some(changed),
     listen_stop: Some(listen_stop),
+    queued: Some(queued),
     release: Some(release),
 });
 
@@ -97,13 +98,20 @@ unsafe extern "C" fn syn(sk: *mut bindings::sock, cpu: c_uint) -> *mut bindings:
     let Some(slot) = state.tables.find(cpu, primary.key(), &guard) else {
         return sk;
     };
-    let local = slot.for_syn(&guard);
-    let counter = match local {
-        Some(_) => Counter::LookupLocal,
-        None => Counter::LookupGlobal,
-    };
-    Stats::count(primary.net(), cpu, counter, &guard);
-    local.map_or(sk, Listener::as_ptr)
+    let count = |counter| Stats::count(primary.net(), cpu, counter, &guard);
+    match slot.for_syn(&guard) {
+        Ok(local) => {
+            count(Counter::LookupLocal);
+            local.as_ptr()
+        }
+        Err(why) => {
+            count(Counter::LookupGlobal);
+            if why == Unfit::Spills {
+                trace::spilled(primary, cpu);
+            }
+            sk
+        }
+    }
 }
 
 /// # Safety
@@ -172,6 +180,16 @@ unsafe extern "C" fn listen_stop(group: *mut c_void) {
     // SAFETY: The hook is called with the socket locked.
     let lock = unsafe { Locked::assume(group.primary()) };
     group.stop(&lock);
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.queued`.
+unsafe extern "C" fn queued(group: *mut c_void) -> u32 {
+    // SAFETY: It was attached to a socket, and is freed after a grace period only.
+    let (group, guard) = unsafe { (&*group.cast::<Group>(), rcu::Guard::assume()) };
+    let queued = group.slots().map(|slot| slot.queued(&guard));
+    queued.fold(0, u32::saturating_add)
 }
 
 /// # Safety

@@ -17,7 +17,7 @@ use kernel::{
     types::{ARef, AlwaysRefCounted, Opaque},
 };
 
-use crate::{slot::Slot, wait::WaitQueue};
+use crate::{group::Group, slot::Slot, wait::WaitQueue};
 
 /// A TCP socket that listens, or did.
 ///
@@ -87,6 +87,23 @@ impl Listener {
         unsafe {
             ptr::read_volatile(addr_of!((*sk).sk_ack_backlog))
                 > ptr::read_volatile(addr_of!((*sk).sk_max_ack_backlog))
+        }
+    }
+
+    /// How many connections wait? Any context.
+    pub(crate) fn queued(&self) -> u32 {
+        // SAFETY: The pointer is valid; the field is written atomically.
+        unsafe { ptr::read_volatile(addr_of!((*self.as_ptr()).sk_ack_backlog)) }
+    }
+
+    /// Returns the group that is attached to a primary. Any context.
+    pub(crate) fn group<'g>(&'g self, _guard: &'g rcu::Guard) -> Option<&'g Group> {
+        // SAFETY: By the type invariants. What is attached to a primary is a group, which is freed an
+        // RCU grace period after it was detached, and the field is written atomically.
+        unsafe {
+            ptr::read_volatile(addr_of!((*self.queue()).fastsocket_data))
+                .cast::<Group>()
+                .as_ref()
         }
     }
 

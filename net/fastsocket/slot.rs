@@ -9,13 +9,13 @@
 //! did. While it is the consumer, it looks at this queue and the socket's own only.
 //!
 //! So a queue that its consumer forgets would be lost to all. While a slot's queue is not empty, a timer
-//! looks after it at each tick, and moves what nobody takes to the socket's own queue, of which every
-//! waiter hears ([`patience`]).
+//! looks after it at each tick: it calls idle consumers to a queue that is slow ([`steal`](crate::steal)),
+//! and moves what nobody takes to the socket's own queue, of which every waiter hears ([`patience`]).
 
 use core::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use kernel::{
     bindings, container_of,
-    cpu::CpuId,
+    cpu::{CpuId, Node as NumaNode},
     prelude::*,
     sync::rcu::{self, RcuBox, RcuCell},
     task::Task,
@@ -25,9 +25,11 @@ use kernel::{
 
 use crate::{
     ffi::{self, TaskState},
+    group::Group,
     listen::Node,
     listener::{self, Listener, Local, LocalCell, Locked},
-    stats::{Counter, Stats},
+    steal::{self, Age},
+    trace,
     wait::{Timer, WaitQueue},
 };
 
@@ -62,6 +64,7 @@ const MEMBERS: usize = 4;
 #[repr(align(64))]
 pub(crate) struct Slot {
     cpu: CpuId,
+    node: NumaNode,
     primary: ARef<Listener>,
     next: AtomicPtr<Slot>,
     local: LocalCell,
@@ -86,6 +89,10 @@ pub(crate) struct Slot {
     /// For the timer: `taken` when it fired last, and how often in a row it was that already.
     seen: AtomicU32,
     still: AtomicU32,
+    age: Age,
+    /// Connections wait for long here: whoever is idle may take them. The timer says so, and is armed
+    /// while it is set.
+    loaded: AtomicBool,
     /// How many pushes have begun, and how many of them are over.
     pushing: AtomicU32,
     pushed: AtomicU32,
@@ -114,6 +121,7 @@ impl Slot {
         let slot = RcuBox::new(
             Self {
                 cpu,
+                node: cpu.node(),
                 primary,
                 next: AtomicPtr::new(core::ptr::null_mut()),
                 local: LocalCell::new(),
@@ -129,6 +137,8 @@ impl Slot {
                 taken: AtomicU32::new(0),
                 seen: AtomicU32::new(0),
                 still: AtomicU32::new(0),
+                age: Age::new(),
+                loaded: AtomicBool::new(false),
                 pushing: AtomicU32::new(0),
                 pushed: AtomicU32::new(0),
                 timer: Timer::uninit(),
@@ -146,22 +156,32 @@ impl Slot {
         self.cpu
     }
 
+    pub(crate) fn node(&self) -> NumaNode {
+        self.node
+    }
+
     pub(crate) fn queue(&self) -> &WaitQueue {
         &self.queue
     }
 
-    /// Returns the local listener that is to take a SYN; [`None`] if the socket itself is. Softirq.
+    /// Returns the local listener that is to take a SYN, or why the socket itself is. Softirq.
     ///
-    /// A slot that nobody serves, or that has as many connections as the program wants, gets none.
+    /// A slot whose queue is as long as the program wants, or that is stalled, spills. One that is only
+    /// loaded does not: idle consumers take from it what is there, and if there is none, a place in
+    /// the queue of all is no better than one here, but further away.
     #[inline]
-    pub(crate) fn for_syn<'g>(&'g self, guard: &'g rcu::Guard) -> Option<&'g Listener> {
-        if !self.is_served(guard)
-            || self.stalled.load(Ordering::Relaxed)
-            || self.outdated.load(Ordering::Relaxed)
-        {
-            return None;
+    pub(crate) fn for_syn<'g>(&'g self, guard: &'g rcu::Guard) -> Result<&'g Listener, Unfit> {
+        if !self.is_served(guard) {
+            return Err(Unfit::Unserved);
         }
-        self.local.get(guard).filter(|local| !local.is_full())
+        if self.stalled.load(Ordering::Relaxed) || self.outdated.load(Ordering::Relaxed) {
+            return Err(Unfit::Spills);
+        }
+        let local = self.local.get(guard).ok_or(Unfit::Unserved)?;
+        if local.is_full() {
+            return Err(Unfit::Spills);
+        }
+        Ok(local)
     }
 
     /// Is there anybody who will look at the queue soon? Any context.
@@ -186,6 +206,11 @@ impl Slot {
         self.local
             .get(&guard)
             .is_some_and(|local| !local.is_empty())
+    }
+
+    /// How many connections wait? Any context.
+    pub(crate) fn queued(&self, guard: &rcu::Guard) -> u32 {
+        self.local.get(guard).map_or(0, Listener::queued)
     }
 
     /// Returns how many pushes have begun, and how many of them are over: in between, a connection may
@@ -252,6 +277,28 @@ impl Slot {
         !self.queue.is_active()
     }
 
+    /// May idle consumers of other slots take from it? Any context.
+    #[inline]
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it is loaded; for the timer, which is armed while it is.
+    fn set_loaded(&self, loaded: bool, group: Option<&Group>) {
+        if self.is_loaded() != loaded {
+            self.loaded.store(loaded, Ordering::Relaxed);
+            if let Some(group) = group {
+                group.count_loaded(loaded);
+            }
+        }
+    }
+
+    /// Is its consumer about to do nothing? An answer that may be old. Any context.
+    pub(crate) fn is_idle(&self, guard: &rcu::Guard) -> bool {
+        let waits = |task: &ARef<Task>| ffi::task_state(task) == TaskState::Waiting;
+        self.queue.is_active() && !self.has_some() && self.consumer.get(guard).is_some_and(waits)
+    }
+
     /// Does the consumer have to look at other slots, too?
     #[inline]
     pub(crate) fn is_wide(&self) -> bool {
@@ -298,8 +345,7 @@ impl Slot {
         // SAFETY: By the type's documentation, the slot stays long enough.
         let local = unsafe { Local::new(lock, self, &self.queue) }?;
         self.local.swap(lock, Some(local));
-        let (net, here) = (lock.socket().net(), CpuId::current_hint());
-        Stats::count(net, here, Counter::Slots, &rcu::Guard::new());
+        trace::spawned(lock.socket(), self.cpu);
         Ok(())
     }
 
@@ -367,12 +413,20 @@ impl Slot {
     fn tick(&self, guard: &rcu::Guard) {
         // Who queues a connection after this look finds the timer to be armed: it no longer is.
         fence(Ordering::SeqCst);
+        let group = self.primary.group(guard);
         let Some(local) = self.local.get(guard).filter(|local| !local.is_empty()) else {
             self.still.store(0, Ordering::Relaxed);
+            self.set_loaded(false, group);
             return;
         };
 
         let taken = self.taken.load(Ordering::Relaxed);
+        let late = steal::late(self.age.tick(taken, local.queued()));
+        self.set_loaded(late, group);
+        if let Some(group) = group.filter(|_| late) {
+            group.wake_idle(self, guard);
+        }
+
         let still = if self.seen.swap(taken, Ordering::Relaxed) == taken {
             self.still.load(Ordering::Relaxed).saturating_add(1)
         } else {
@@ -403,11 +457,19 @@ impl Slot {
             self.pushing.fetch_add(1, Ordering::SeqCst);
             let moved = listener::push(local);
             self.pushed.fetch_add(1, Ordering::SeqCst);
-            let (net, here) = (self.primary.net(), CpuId::current_hint());
-            Stats::add(net, here, Counter::Pushed, moved.into(), guard);
+            trace::migrated(&self.primary, self.cpu, moved);
         }
         self.timer.arm();
     }
+}
+
+/// Why a slot does not take a SYN.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// Nobody serves it.
+    Unserved,
+    /// Its consumer does not keep up, or it has to be renewed.
+    Spills,
 }
 
 /// Who looks after a queue.

@@ -35,15 +35,19 @@ pub(crate) enum Counter {
     AcceptGlobal,
     /// Connections accepted from the slot of another CPU.
     AcceptForeign,
+    /// Of those, the ones that an idle consumer took because the slot was loaded.
+    Stolen,
     /// Connections moved from a slot that nobody served to the socket's own queue.
     Pushed,
     /// SYNs for a spawned socket that the slot of this CPU took.
     LookupLocal,
     /// SYNs for a spawned socket that its own queue took.
     LookupGlobal,
+    /// Of those, the ones for which the slot of this CPU has a consumer.
+    Spilled,
 }
 
-const COUNTERS: usize = Counter::LookupGlobal as usize + 1;
+const COUNTERS: usize = Counter::Spilled as usize + 1;
 
 /// The columns of `/proc/net/fsocket_stats`.
 const FSOCKET_STATS: &[(&str, Counter)] = &[
@@ -53,6 +57,7 @@ const FSOCKET_STATS: &[(&str, Counter)] = &[
     ("accept_local", Counter::AcceptLocal),
     ("accept_global", Counter::AcceptGlobal),
     ("accept_foreign", Counter::AcceptForeign),
+    ("stolen", Counter::Stolen),
     ("pushed", Counter::Pushed),
 ];
 
@@ -60,6 +65,7 @@ const FSOCKET_STATS: &[(&str, Counter)] = &[
 const HASH_STAT: &[(&str, Counter)] = &[
     ("lookup_local", Counter::LookupLocal),
     ("lookup_global", Counter::LookupGlobal),
+    ("spilled", Counter::Spilled),
 ];
 
 /// The counters of one CPU. A CPU counts in its own only, but process and softirq may meet there.

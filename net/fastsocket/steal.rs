@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! Stealing: an idle consumer takes from the slot of a busy one.
+//!
+//! A connection is served best where it arrived, and a long queue is no reason to take from it: its
+//! consumer may be through with it before another CPU has the first connection's cache lines. What
+//! counts is how long one has waited. The slot's timer measures that ([`Age`]); where it is [`late`]
+//! the slot is *loaded*, and an idle consumer is woken at each tick to help. Which slots are loaded
+//! is written when that changes only, so that a consumer who is about to sleep reads one clean line to
+//! learn that there is nothing to steal.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use kernel::time::msecs_to_jiffies;
+
+/// After this time, in milliseconds, a connection has waited for too long. A consumer that another task of
+/// its CPU has displaced is back sooner, by the scheduler's slice of 3 ms; whoever takes longer is busy.
+const LATE_MS: u32 = 10;
+
+/// What is queued just before a tick has waited for one right after it: of that many, the first says
+/// nothing.
+const LATE_TICKS: u32 = 2;
+
+/// Is a slot loaded where a connection has waited for so many ticks?
+pub(crate) fn late(ticks: u32) -> bool {
+    ticks >= LATE_TICKS.max(msecs_to_jiffies(LATE_MS) as u32)
+}
+
+/// How long the connections of a queue wait. For the timer of its slot only.
+///
+/// It follows one connection at a time: the last one that was queued when the one before it was taken.
+pub(crate) struct Age {
+    /// How many will have been taken when the one that is followed is.
+    mark: AtomicU32,
+    /// How many ticks it has waited.
+    ticks: AtomicU32,
+}
+
+impl Age {
+    pub(crate) const fn new() -> Self {
+        Self {
+            mark: AtomicU32::new(0),
+            ticks: AtomicU32::new(0),
+        }
+    }
+
+    /// A tick: returns how many the connection that is followed has waited.
+    ///
+    /// `taken` is how many connections were taken until now, `queued` how many wait.
+    pub(crate) fn tick(&self, taken: u32, queued: u32) -> u32 {
+        let left = self.mark.load(Ordering::Relaxed).wrapping_sub(taken);
+        let waits = (1..=queued).contains(&left);
+        let ticks = if waits {
+            self.ticks.load(Ordering::Relaxed).saturating_add(1)
+        } else {
+            self.mark
+                .store(taken.wrapping_add(queued), Ordering::Relaxed);
+            0
+        };
+        self.ticks.store(ticks, Ordering::Relaxed);
+        ticks
+    }
+}
+
+#[cfg(CONFIG_KUNIT)]
+mod tests {
+    use super::*;
+    use kernel::{kunit_check, kunit_check_eq};
+
+    /// The least that is ever late.
+    const LATE: u32 = LATE_TICKS;
+
+    /// However long the queue is: if each is taken soon, none is late.
+    fn a_queue_that_moves_fast_is_not_late() {
+        let age = Age::new();
+        for tick in 0..100 {
+            kunit_check!(age.tick(tick * 50, 60) < LATE, "at tick {}", tick);
+        }
+    }
+
+    /// However short it is, and though some are taken.
+    fn a_queue_that_moves_slowly_is_late() {
+        let age = Age::new();
+        let late = (0..30).filter(|tick| age.tick(*tick, 10) >= LATE).count();
+        // Each follows ten, of which the first two ticks are not late.
+        kunit_check!(late >= 18, "late at {} of 30 ticks", late);
+    }
+
+    fn a_queue_that_stands_is_late_after_two_ticks() {
+        let age = Age::new();
+        kunit_check_eq!(age.tick(7, 1), 0);
+        kunit_check_eq!(age.tick(7, 3), 1);
+        kunit_check_eq!(age.tick(7, 3), 2);
+        // The first is taken; the others begin to count when it is.
+        kunit_check_eq!(age.tick(8, 2), 0);
+        kunit_check_eq!(age.tick(8, 2), 1);
+    }
+
+    fn one_tick_is_never_late() {
+        kunit_check!(!late(1));
+        kunit_check!(late(msecs_to_jiffies(LATE_MS) as u32 + LATE_TICKS));
+    }
+
+    /// What was pushed was not taken, and is not waited for.
+    fn what_is_gone_is_not_followed() {
+        let age = Age::new();
+        kunit_check_eq!(age.tick(0, 100), 0);
+        kunit_check_eq!(age.tick(0, 100), 1);
+        // All were pushed, and one came.
+        kunit_check_eq!(age.tick(0, 1), 0);
+    }
+
+    fn counts_over_the_end_of_numbers() {
+        let age = Age::new();
+        kunit_check_eq!(age.tick(u32::MAX - 1, 4), 0);
+        kunit_check_eq!(age.tick(u32::MAX, 3), 1);
+        kunit_check_eq!(age.tick(1, 1), 2);
+        kunit_check_eq!(age.tick(2, 1), 0);
+    }
+
+    kernel::kunit_tests! { fastsocket_steal: [
+        a_queue_that_moves_fast_is_not_late,
+        a_queue_that_moves_slowly_is_late,
+        a_queue_that_stands_is_late_after_two_ticks,
+        one_tick_is_never_late,
+        what_is_gone_is_not_followed,
+        counts_over_the_end_of_numbers,
+    ] }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! Tracepoints, and the counters that go with them.
+//!
+//! C header: [`include/trace/events/fastsocket.h`](srctree/include/trace/events/fastsocket.h)
+
+use kernel::{bindings, cpu::CpuId, sync::rcu};
+
+use crate::{
+    listener::Listener,
+    stats::{Counter, Stats},
+};
+
+/// A CPU as C has it.
+fn number(cpu: CpuId) -> i32 {
+    // CAST: There are fewer than `i32::MAX`.
+    cpu.get() as i32
+}
+
+/// Where a connection was taken from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The slot of the CPU that the task runs on.
+    Local(CpuId),
+    /// The socket's own queue.
+    Global,
+    /// The slot of another CPU.
+    Foreign(CpuId),
+    /// The slot of another CPU, by an idle consumer, because it is loaded.
+    Stolen(CpuId),
+}
+
+/// A slot was given a local listener. Any context, as all here.
+pub(crate) fn spawned(primary: &Listener, cpu: CpuId) {
+    count(primary, CpuId::current_hint(), Counter::Slots, 1);
+    // SAFETY: The reference keeps the socket.
+    unsafe { bindings::fastsocket_trace_spawn(primary.as_ptr(), number(cpu)) };
+}
+
+/// A SYN went to the socket itself, though the slot of this CPU has a consumer.
+pub(crate) fn spilled(primary: &Listener, cpu: CpuId) {
+    count(primary, cpu, Counter::Spilled, 1);
+    // SAFETY: The reference keeps the socket.
+    unsafe { bindings::fastsocket_trace_spill(primary.as_ptr(), number(cpu)) };
+}
+
+/// A task that runs on `here` accepted a connection.
+pub(crate) fn accepted(primary: &Listener, here: CpuId, from: Origin) {
+    use bindings::*;
+
+    let (counter, kind, cpu) = match from {
+        Origin::Local(cpu) => (
+            Counter::AcceptLocal,
+            fastsocket_accept_FASTSOCKET_ACCEPT_LOCAL,
+            number(cpu),
+        ),
+        Origin::Global => (
+            Counter::AcceptGlobal,
+            fastsocket_accept_FASTSOCKET_ACCEPT_GLOBAL,
+            -1,
+        ),
+        Origin::Foreign(cpu) => (
+            Counter::AcceptForeign,
+            fastsocket_accept_FASTSOCKET_ACCEPT_FOREIGN,
+            number(cpu),
+        ),
+        Origin::Stolen(cpu) => (
+            Counter::AcceptForeign,
+            fastsocket_accept_FASTSOCKET_ACCEPT_STOLEN,
+            number(cpu),
+        ),
+    };
+    count(primary, here, counter, 1);
+    if let Origin::Stolen(_) = from {
+        count(primary, here, Counter::Stolen, 1);
+    }
+    // SAFETY: The reference keeps the socket.
+    unsafe { fastsocket_trace_accept(primary.as_ptr(), cpu, kind) };
+}
+
+/// Connections were moved from the slot of a CPU to the socket's own queue.
+pub(crate) fn migrated(primary: &Listener, cpu: CpuId, moved: u32) {
+    if moved == 0 {
+        return;
+    }
+    count(
+        primary,
+        CpuId::current_hint(),
+        Counter::Pushed,
+        moved.into(),
+    );
+    // SAFETY: The reference keeps the socket.
+    unsafe { bindings::fastsocket_trace_migrate(primary.as_ptr(), number(cpu), moved) };
+}
+
+fn count(primary: &Listener, here: CpuId, counter: Counter, n: u64) {
+    Stats::add(primary.net(), here, counter, n, &rcu::Guard::new());
+}
