@@ -242,6 +242,43 @@ FS_TEST(cpu, more_workers_than_cpus)
 	start_and_look(_metadata, &self->pool, &self->l, 2 * cpu_count() + 1, true);
 }
 
+/* Its CPU is taken away and comes back: so does it, unless somebody moved it. */
+FS_TEST(cpu, comes_back_with_its_cpu)
+{
+	int cpu = cpu_id(cpu_count() - 1), i, moved;
+	cpu_set_t first;
+	pid_t tid = 0;
+
+	if (!variant->spawned)
+		SKIP(return, "about spawned sockets");
+	FS_NEED_CPUS(2);
+	CPU_ZERO(&first);
+	CPU_SET(cpu_id(0), &first);
+	for (moved = 0; moved <= 1; moved++) {
+		ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true,
+					worker_by_epoll));
+		ASSERT_TRUE(pool_asleep(&self->pool));
+		for (i = 0; i < cpu_count(); i++)
+			if (only_cpu(self->pool.sh->tid[i]) == cpu)
+				tid = self->pool.sh->tid[i];
+		ASSERT_LT(0, tid);
+		if (cpu_online(cpu, false))
+			SKIP(return, "CPU %d cannot be unplugged", cpu);
+		EXPECT_EQ(0, pool_load(&self->pool, CONNS));
+		EXPECT_NE(cpu, only_cpu(tid));
+		if (moved)
+			ASSERT_EQ(0, sched_setaffinity(tid, sizeof(first), &first));
+		ASSERT_EQ(0, cpu_online(cpu, true));
+		EXPECT_TRUE(WAIT_FOR(!request(&self->l, cpu, 0) &&
+				     (moved || only_cpu(tid) == cpu)));
+		EXPECT_EQ(0, pool_load(&self->pool, CONNS));
+		EXPECT_EQ(moved ? cpu_id(0) : cpu, only_cpu(tid));
+		ASSERT_EQ(0, pool_stop(&self->pool));
+		ASSERT_EQ(0, pool_error(&self->pool));
+		memset(&self->pool, 0, sizeof(self->pool));
+	}
+}
+
 FS_TEST(cpu, killed_worker_does_not_count)
 {
 	int least, most, i;

@@ -56,6 +56,20 @@ int pin_to(int cpu)
 	return SYS(sched_setaffinity(0, sizeof(set), &set));
 }
 
+int cpu_online(int cpu, bool on)
+{
+	char path[64];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	fd = SYS(open(path, O_WRONLY | O_CLOEXEC));
+	if (fd < 0)
+		return fd;
+	ret = write_full(fd, on ? "1" : "0", 1);
+	close(fd);
+	return ret == 1 ? 0 : ret;
+}
+
 int mask_of(pid_t tid, cpu_set_t *set)
 {
 	CPU_ZERO(set);

@@ -103,6 +103,8 @@ void sleep_ms(int ms);
 int cpu_count(void);
 int cpu_id(int i);
 int pin_to(int cpu);
+/* Plug a CPU in or out. */
+int cpu_online(int cpu, bool on);
 int mask_of(pid_t tid, cpu_set_t *set);
 int only_cpu(pid_t tid);
 /* Wait until a thread of any process sleeps in the kernel. */

@@ -384,6 +384,68 @@ FS_TEST(opt, one_row)
 	EXPECT_EQ(0, proc_rows(&self->l, &queued, &ino));
 }
 
+/* What waits in a queue of one CPU is told before it is moved to that of all. */
+FS_TEST(opt, queued_anywhere)
+{
+	int c, fd, queued, tries, epfd[MAX_CPUS];
+	socklen_t len = sizeof(struct tcp_info);
+	long long pushed = 0, local = 0;
+	bool seen = false;
+	struct tcp_info ti;
+	unsigned long ino;
+
+	ASSERT_EQ(cpu_count(), consumers(&self->l, epfd));
+	for (tries = 0; !seen && tries < 1000; tries++) {
+		if (variant->spawned) {
+			pushed = stat_total("fsocket_stats", "pushed");
+			local = stat_total("hash_stat", "lookup_local");
+		}
+		c = client_on(&self->l, cpu_id(tries), 0);
+		ASSERT_LE(0, c);
+		ASSERT_EQ(POLLIN, poll_one(self->l.fd, POLLIN, WAIT_MS));
+		ASSERT_EQ(0, getsockopt(self->l.fd, IPPROTO_TCP, TCP_INFO, &ti, &len));
+		ASSERT_EQ(1, proc_rows(&self->l, &queued, &ino));
+		seen = ti.tcpi_unacked == 1 && queued == 1 &&
+		       (!variant->spawned ||
+			(pushed == stat_total("fsocket_stats", "pushed") &&
+			 local != stat_total("hash_stat", "lookup_local")));
+		fd = accept_wait(self->l.fd);
+		ASSERT_LE(0, fd);
+		close(fd);
+		close(c);
+	}
+	EXPECT_TRUE(seen);
+}
+
+/* The same by ss, which asks in another way. */
+FS_TEST(opt, queued_by_ss)
+{
+	int i, n = 2 * cpu_count(), rows, queued = -1, backlog = -1, rx, tx;
+	char cmd[128], line[256];
+	FILE *f;
+
+	if (system("ss -V >/dev/null 2>&1"))
+		SKIP(return, "needs ss");
+	snprintf(cmd, sizeof(cmd), "ss -Hltn sport = :%d", ntohs(self->l.port));
+	ASSERT_EQ(0, listen(self->l.fd, 300));
+	for (i = 0; i < n; i++)
+		ASSERT_LE(0, client_on(&self->l, cpu_id(i), i));
+	ASSERT_TRUE(WAIT_FOR(({
+		rows = 0;
+		f = popen(cmd, "r");
+		while (f && fgets(line, sizeof(line), f))
+			if (sscanf(line, "LISTEN %d %d", &rx, &tx) == 2) {
+				rows++;
+				queued = rx;
+				backlog = tx;
+			}
+		if (f)
+			pclose(f);
+		rows == 1 && queued == n;
+	}))) TH_LOG("%d rows, %d queued", rows, queued);
+	EXPECT_EQ(300, backlog);
+}
+
 FS_TEST(opt, other_backlog)
 {
 	socklen_t len = sizeof(struct tcp_info);

@@ -542,20 +542,6 @@ FS_TEST(strand, reuseport_group)
 	}
 }
 
-static int set_online(int cpu, bool on)
-{
-	char path[64];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	fd = SYS(open(path, O_WRONLY | O_CLOEXEC));
-	if (fd < 0)
-		return fd;
-	ret = write_full(fd, on ? "1" : "0", 1);
-	close(fd);
-	return ret == 1 ? 0 : ret;
-}
-
 FS_TEST(strand, cpu_unplugged)
 {
 	int cpu = cpu_id(cpu_count() - 1);
@@ -567,11 +553,11 @@ FS_TEST(strand, cpu_unplugged)
 		self->pool.init = pin_init;
 		open_and_start(true, true, by_how, cpu_count());
 		ASSERT_TRUE(pool_asleep(&self->pool));
-		if (set_online(cpu, false))
+		if (cpu_online(cpu, false))
 			SKIP(return, "CPU %d cannot be unplugged", cpu);
 		EXPECT_EQ(-EINVAL, fs_spawn(self->l.fd, cpu));
 		EXPECT_EQ(0, pool_load(&self->pool, LOAD));
-		ASSERT_EQ(0, set_online(cpu, true));
+		ASSERT_EQ(0, cpu_online(cpu, true));
 		load();
 		stop_and_close();
 	}

@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The tracepoints: what other tests do is told, of the right socket.
+
+# shellcheck disable=SC2317
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+T=/sys/kernel/tracing
+EVENTS=$T/events/fastsocket
+
+[ "$(nproc)" -gt 1 ] || skip_all "a second CPU"
+[ -e $T/events ] || mount -t tracefs none $T
+[ -e $EVENTS ] || skip_all "tracepoints"
+modprobe -q fastsocket
+[ -e /dev/fastsocket ] || skip_all "fastsocket"
+
+cleanup() { echo 0 >"$EVENTS/enable"; }
+trap cleanup EXIT
+
+quietly() { "$@" >/dev/null; }
+
+# What is traced while a test runs is in $out afterwards.
+trace() # program variant test
+{
+	echo 0 >$T/trace
+	echo 1 >$EVENTS/enable
+	check "$1.$2.$3 passes" quietly "$DIR/$1" -v "$2" -t "$3"
+	echo 0 >$EVENTS/enable
+	out=$(cat $T/trace)
+}
+
+tells() # what pattern
+{
+	check "$1" grep -qE "$2" <<<"$out"
+}
+
+for family in AF_INET:v4:saddr=127.0.0.1 "AF_INET6:v6:saddrv6=::"; do
+	IFS=: read -r af v addr <<<"$family"
+	sk="netns=[1-9][0-9]* family=$af sport=[1-9][0-9]* .*$addr"
+
+	trace steal "epoll_$v" busy
+	tells "$af: spawn" "fastsocket_spawn: $sk.* cpu=0"
+	tells "$af: a local accept" "\\[000\\].* fastsocket_accept: $sk.* cpu=0 from=local"
+	tells "$af: a stolen one" "\\[00[1-9]\\].* fastsocket_accept: $sk.* cpu=0 from=stolen"
+
+	trace strand "spawned_$v" registrant_stopped
+	tells "$af: migrate" "fastsocket_migrate: $sk.* cpu=[0-9]+ moved=[1-9]"
+	tells "$af: a global accept" "fastsocket_accept: $sk.* cpu=-1 from=global"
+	tells "$af: spill" "fastsocket_spill: $sk.* cpu=[0-9]"
+done
+
+finish
