@@ -175,6 +175,8 @@ void *fastsocket_group(struct socket *sock);
 /* listener.c */
 struct sock *fastsocket_clone_listener(struct sock *sk, void *slot,
 				       struct socket_wq *wq);
+void *fastsocket_sibling(const struct sock *sk);
+bool fastsocket_shares(const struct sock *sk, const struct sock *peer);
 bool fastsocket_is_dry(const struct sock *local);
 void fastsocket_stop_listener(struct sock *local);
 unsigned int fastsocket_push(struct sock *local);

@@ -8,15 +8,17 @@
 //! [`hooks`] (where C enters), [`listen`] (the table that a SYN is looked up in), [`slot`] and [`group`]
 //! (the accept queues of a socket), [`accept`] and [`poll`] (how a program gets at them). A program gets
 //! there by [`dev`], whose commands are in [`uapi`]; [`spawn`] makes a socket ours, and [`affinity`]
-//! chooses CPUs. [`steal`] is about slots that are slow. [`stats`] counts, [`trace`] tells.
+//! chooses CPUs. [`steal`] is about slots that are slow, [`reuseport`] about sockets that share them. [`stats`] counts, [`trace`] tells.
 //!
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
 
 // Locks, outermost first:
 //
 // 1. `State::consumers`, a mutex: who serves which CPU.
+//    `State::spawning`, a mutex: one socket is spawned at a time, so that each sees its group's.
 // 2. The socket lock of a primary: its local listeners (`ffi::Locked`).
-// 3. `State::tables_lock`, a spinlock: writers of the per-core listen tables.
+// 3. `State::tables_lock`, a spinlock: writers of the per-core listen tables, and of what SO_REUSEPORT
+//    groups share.
 
 use kernel::{
     c_str, cpuhotplug,
@@ -37,6 +39,7 @@ mod listen;
 mod listener;
 mod log;
 mod poll;
+mod reuseport;
 mod slot;
 mod spawn;
 mod stats;
@@ -118,6 +121,8 @@ struct State {
     #[pin]
     consumers: Mutex<affinity::Consumers>,
     unplugs: affinity::Unplugs,
+    #[pin]
+    spawning: Mutex<()>,
 }
 
 impl State {
@@ -127,6 +132,7 @@ impl State {
             tables_lock <- new_spinlock!((), "fastsocket::tables"),
             consumers <- new_mutex!(affinity::Consumers::new(), "fastsocket::consumers"),
             unplugs: affinity::Unplugs::new(GFP_KERNEL)?,
+            spawning <- new_mutex!((), "fastsocket::spawning"),
         })
     }
 }

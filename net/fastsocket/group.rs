@@ -14,7 +14,10 @@ use core::{
 use kernel::{
     cpu::{self, CpuId},
     prelude::*,
-    sync::rcu::{self, RcuBox},
+    sync::{
+        rcu::{self, RcuBox},
+        Arc,
+    },
     types::ARef,
 };
 
@@ -23,6 +26,7 @@ use crate::{
     ffi::{self, SocketFile},
     hooks,
     listener::{Listener, Locked},
+    reuseport::Peers,
     slot::{Slot, Waits},
     stats::{Counter, Stats},
 };
@@ -39,6 +43,8 @@ pub(crate) struct Group {
     barred: AtomicBool,
     /// How many slots are loaded.
     loaded: AtomicU32,
+    /// What it shares with the other members of its SO_REUSEPORT group.
+    peers: Option<Arc<Peers>>,
 }
 
 /// Spawns a socket. Process context; sleeps.
@@ -53,6 +59,9 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL)?;
     }
 
+    let state = hooks::state()?;
+    let _one = state.spawning.lock();
+    let peers = Peers::of(&primary)?;
     let net = primary.clone();
     let barred = AtomicBool::new(false);
     let group = Group {
@@ -60,6 +69,7 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         slots,
         barred,
         loaded: AtomicU32::new(0),
+        peers,
     };
     file.attach(RcuBox::new(group, GFP_KERNEL)?)?;
     let here = CpuId::current_hint();
@@ -71,6 +81,11 @@ impl Group {
     /// The socket that the program has.
     pub(crate) fn primary(&self) -> &Listener {
         &self.primary
+    }
+
+    /// What it shares with the other members of its SO_REUSEPORT group, if it is in one.
+    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.as_ref()
     }
 
     /// Returns the slot of a CPU, if a task ever served it.
@@ -204,6 +219,10 @@ impl Group {
         cell.store(slot.as_ptr(), Ordering::Release);
         // SAFETY: It was just made; `release` removes it, and it is freed a grace period later.
         unsafe { state.tables.insert(&state.tables_lock, slot) };
+        if let Some(peers) = &self.peers {
+            // SAFETY: As above.
+            unsafe { peers.insert(&state.tables_lock, slot) };
+        }
         self.slot(cpu).ok_or(EINVAL)
     }
 
@@ -240,6 +259,9 @@ impl Group {
         if let Ok(state) = hooks::state() {
             for slot in group.slots() {
                 state.tables.remove(&state.tables_lock, slot);
+                if let Some(peers) = &group.peers {
+                    peers.remove(&state.tables_lock, slot);
+                }
             }
             state.consumers.lock().prune();
         }

@@ -95,23 +95,28 @@ unsafe extern "C" fn syn(sk: *mut bindings::sock, cpu: c_uint) -> *mut bindings:
     let cpu = unsafe { CpuId::new_unchecked(cpu) };
 
     let Ok(state) = state() else { return sk };
-    let Some(slot) = state.tables.find(cpu, primary.key(), &guard) else {
-        return sk;
-    };
     let count = |counter| Stats::count(primary.net(), cpu, counter, &guard);
-    match slot.for_syn(&guard) {
-        Ok(local) => {
-            count(Counter::LookupLocal);
-            local.as_ptr()
-        }
-        Err(why) => {
-            count(Counter::LookupGlobal);
-            if why == Unfit::Spills {
-                trace::spilled(primary, cpu);
-            }
-            sk
+    let slot = state.tables.find(cpu, primary.key(), &guard);
+    let found = slot.map(|slot| slot.for_syn(&guard));
+    if let Some(Ok(local)) = found {
+        count(Counter::LookupLocal);
+        return local.as_ptr();
+    }
+
+    let peers = primary.group(&guard).and_then(Group::peers);
+    if let Some(local) = peers.and_then(|peers| peers.find(cpu, primary, &guard)) {
+        count(Counter::LookupLocal);
+        count(Counter::LookupPeer);
+        return local.as_ptr();
+    }
+
+    if let Some(Err(why)) = found {
+        count(Counter::LookupGlobal);
+        if why == Unfit::Spills {
+            trace::spilled(primary, cpu);
         }
     }
+    sk
 }
 
 /// # Safety

@@ -10,6 +10,7 @@
 
 #include <linux/bpf.h>
 #include <linux/export.h>
+#include <linux/filter.h>
 #include <linux/ipv6.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -21,6 +22,7 @@
 #include <net/ipv6.h>
 #include <net/mptcp.h>
 #include <net/sock.h>
+#include <net/sock_reuseport.h>
 #include <net/tcp.h>
 
 #include "internal.h"
@@ -232,6 +234,82 @@ struct sock *fastsocket_clone_listener(struct sock *sk, void *slot,
 	return newsk;
 }
 EXPORT_SYMBOL_GPL(fastsocket_clone_listener);
+
+/**
+ * fastsocket_sibling() - find another spawned socket of a SO_REUSEPORT group.
+ * @sk: a TCP socket that listens.
+ *
+ * Context: under RCU.
+ * Return: what was attached to it, or NULL if there is none.
+ */
+void *fastsocket_sibling(const struct sock *sk)
+{
+	const struct sock_reuseport *reuse;
+	const struct sock *sk2;
+	void *group;
+	int i;
+
+	reuse = rcu_dereference(sk->sk_reuseport_cb);
+	for (i = 0; reuse && i < READ_ONCE(reuse->num_socks); i++) {
+		sk2 = READ_ONCE(reuse->socks[i]);
+		if (sk2 == sk)
+			continue;
+		group = READ_ONCE(inet_csk(sk2)->icsk_accept_queue.fastsocket_data);
+		if (group)
+			return group;
+	}
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(fastsocket_sibling);
+
+/* Has a netns a BPF program that chooses listeners? */
+static bool fastsocket_bpf_looks_up(const struct net *net)
+{
+#ifdef CONFIG_BPF_SYSCALL
+	if (static_branch_unlikely(&bpf_sk_lookup_enabled))
+		return rcu_access_pointer(net->bpf.run_array[NETNS_BPF_SK_LOOKUP]);
+#endif
+	return false;
+}
+
+/* Has a socket something that a SYN to it must pass? */
+static bool fastsocket_guards(const struct sock *sk)
+{
+#ifdef CONFIG_XFRM
+	if (rcu_access_pointer(sk->sk_policy[0]) ||
+	    rcu_access_pointer(sk->sk_policy[1]))
+		return true;
+#endif
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6 && READ_ONCE(inet6_sk(sk)->min_hopcount))
+		return true;
+#endif
+	return rcu_access_pointer(sk->sk_filter) ||
+	       READ_ONCE(inet_sk(sk)->min_ttl);
+}
+
+/**
+ * fastsocket_shares() - may a SYN be given to another socket than its own?
+ * @sk: the listener that the look-up found, and whose checks it has passed.
+ * @peer: another listener.
+ *
+ * So it is for members of one SO_REUSEPORT group, among which mainline chooses
+ * by a hash: nobody asked for that one. It is not where a BPF program or
+ * SO_INCOMING_CPU chooses, or if @peer has checks of its own.
+ *
+ * Context: under RCU.
+ */
+bool fastsocket_shares(const struct sock *sk, const struct sock *peer)
+{
+	const struct sock_reuseport *reuse;
+
+	reuse = rcu_dereference(sk->sk_reuseport_cb);
+	return reuse && reuse == rcu_access_pointer(peer->sk_reuseport_cb) &&
+	       !rcu_access_pointer(reuse->prog) &&
+	       !READ_ONCE(reuse->incoming_cpu) && !fastsocket_guards(peer) &&
+	       !fastsocket_bpf_looks_up(sock_net(sk));
+}
+EXPORT_SYMBOL_GPL(fastsocket_shares);
 
 /**
  * fastsocket_is_dry() - is nothing half open or queued at a local listener?

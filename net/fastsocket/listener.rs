@@ -107,6 +107,29 @@ impl Listener {
         }
     }
 
+    /// Is it in an SO_REUSEPORT group? Any context.
+    pub(crate) fn is_in_reuseport_group(&self) -> bool {
+        // SAFETY: The pointer is valid; the field is written atomically.
+        !unsafe { ptr::read_volatile(addr_of!((*self.as_ptr()).sk_reuseport_cb)) }.is_null()
+    }
+
+    /// Returns the group of another spawned socket of its SO_REUSEPORT group. Any context.
+    pub(crate) fn sibling<'g>(&self, _guard: &'g rcu::Guard) -> Option<&'g Group> {
+        // SAFETY: By the type invariants, and because a group is freed after a grace period.
+        unsafe {
+            bindings::fastsocket_sibling(self.as_ptr())
+                .cast::<Group>()
+                .as_ref()
+        }
+    }
+
+    /// May a SYN for this socket be given to another one? Any context, under RCU.
+    #[inline]
+    pub(crate) fn shares_with(&self, other: &Listener) -> bool {
+        // SAFETY: By the type invariants of both.
+        unsafe { bindings::fastsocket_shares(self.as_ptr(), other.as_ptr()) }
+    }
+
     /// Does it listen? Any context.
     pub(crate) fn is_listening(&self) -> bool {
         // SAFETY: The pointer is valid; the field is written atomically.

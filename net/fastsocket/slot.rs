@@ -67,6 +67,7 @@ pub(crate) struct Slot {
     node: NumaNode,
     primary: ARef<Listener>,
     next: AtomicPtr<Slot>,
+    next_peer: AtomicPtr<Slot>,
     local: LocalCell,
     queue: WaitQueue,
     consumer: RcuCell<ARef<Task>>,
@@ -124,6 +125,7 @@ impl Slot {
                 node: cpu.node(),
                 primary,
                 next: AtomicPtr::new(core::ptr::null_mut()),
+                next_peer: AtomicPtr::new(core::ptr::null_mut()),
                 local: LocalCell::new(),
                 queue: WaitQueue::uninit(),
                 consumer: RcuCell::new(None),
@@ -158,6 +160,15 @@ impl Slot {
 
     pub(crate) fn node(&self) -> NumaNode {
         self.node
+    }
+
+    pub(crate) fn primary(&self) -> &Listener {
+        &self.primary
+    }
+
+    /// The next slot of its chain; for [`Peers`](crate::reuseport::Peers) only.
+    pub(crate) fn next_peer(&self) -> &AtomicPtr<Self> {
+        &self.next_peer
     }
 
     pub(crate) fn queue(&self) -> &WaitQueue {

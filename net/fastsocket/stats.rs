@@ -41,6 +41,8 @@ pub(crate) enum Counter {
     Pushed,
     /// SYNs for a spawned socket that the slot of this CPU took.
     LookupLocal,
+    /// Of those, the ones that the slot of another socket of the SO_REUSEPORT group took.
+    LookupPeer,
     /// SYNs for a spawned socket that its own queue took.
     LookupGlobal,
     /// Of those, the ones for which the slot of this CPU has a consumer.
@@ -64,6 +66,7 @@ const FSOCKET_STATS: &[(&str, Counter)] = &[
 /// The columns of `/proc/net/hash_stat`.
 const HASH_STAT: &[(&str, Counter)] = &[
     ("lookup_local", Counter::LookupLocal),
+    ("lookup_peer", Counter::LookupPeer),
     ("lookup_global", Counter::LookupGlobal),
     ("spilled", Counter::Spilled),
 ];
