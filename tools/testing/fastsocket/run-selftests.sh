@@ -4,7 +4,7 @@
 # run-selftests.sh DIR TEST...: run kselftests in a guest, as kselftest's own runner does: each in
 # DIR with a time limit, its output as comments, then one TAP line; status 4 is a skip. LIMIT is the
 # time limit in seconds. LOAD=1 loads the module first (and again, where a test has unloaded it).
-# KMEMLEAK=1 looks for leaked memory at the end.
+# PRELOAD is a library that the tests get by LD_PRELOAD. KMEMLEAK=1 looks for leaked memory at the end.
 
 set -uo pipefail
 cd "${1:?}" || exit 1
@@ -25,7 +25,7 @@ for t; do
 	echo "# $t"
 	# The kernel's log says which test a complaint belongs to.
 	echo "<6>selftest: $t" >/dev/kmsg
-	timeout -k 10 "$limit" "./$t" </dev/null 2>&1 | sed -u 's/^/# /'
+	timeout -k 10 "$limit" env LD_PRELOAD="${PRELOAD:-}" "./$t" </dev/null 2>&1 | sed -u 's/^/# /'
 	status=${PIPESTATUS[0]}
 	case $status in
 	0) result ok "$t" ;;

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The kernel's own network tests, without the module and with it loaded but not used: each must
-# have the same result, whatever that is on this kernel. Some of these tests race against the clock
-# (epoll60): those that differ are run again both ways, twice at the most, and count as the same when
+# The kernel's own network tests, without the module, with it loaded but not used, and with each
+# listener spawned by the library: each must have the same result, whatever that is on this kernel. Some of these tests race against the clock
+# (epoll60): those that differ are run again all ways, twice at the most, and count as the same when
 # each result with the module was seen without it, or the other way round.
 
 . "$(dirname "$0")/../tap.sh"
@@ -31,16 +31,18 @@ build() {
 }
 try "kernel selftests build" build || exit 1
 
-# round N PROGRAM...: run them without and with the module; results go to seen.plain and seen.loaded.
+# round N PROGRAM...: run them in each state; results go to seen.plain, seen.loaded and seen.spawned.
 seen=$BUILD/logs/kernel-selftests.seen
 rm -f "$seen".*
 round() {
-	local n=$1 state name load status
+	local n=$1 state name load preload status
 	shift
-	for state in plain loaded; do
-		name=kernel-selftests-$state-$n load=
+	for state in plain loaded spawned; do
+		name=kernel-selftests-$state-$n load='' preload=''
 		[ $state = plain ] || load=1
-		guest "$name" -k vm -c 4 -t 3000 -- LOAD=$load LIMIT=300 "$TESTING/run-selftests.sh" "$out" "$@"
+		[ $state != spawned ] || preload=$TOP/build/cargo/release/libfsocket.so
+		guest "$name" -k vm -c 4 -t 3000 -- LOAD=$load PRELOAD="$preload" LIMIT=300 \
+			"$TESTING/run-selftests.sh" "$out" "$@"
 		status=$?
 		# A test that fails on this kernel is no matter; a complaint or a dead guest is.
 		if [ $status -ge 97 ]; then not_ok "$name: $(guest_status $status)"; else ok "$name: no complaint"; fi
@@ -48,7 +50,7 @@ round() {
 	done
 }
 
-# One line for each test: same or differs, the name, what was seen without and with the module.
+# compare STATE: a line for each test: same or differs, the name, what was seen without and with the module.
 compare() {
 	awk -F'\t' '
 		FNR == NR { if (!(($2, $1) in p)) P[$2] = P[$2] " " $1; p[$2, $1]; n[$2]; next }
@@ -62,20 +64,23 @@ compare() {
 				same = P[t] != "" && L[t] != "" && (there || back)
 				print (same ? "same" : "differs") "\t" t "\t" (P[t] == "" ? " missing" : P[t]) "\t" (L[t] == "" ? " missing" : L[t])
 			}
-		}' "$seen.plain" "$seen.loaded" | LC_ALL=C sort
+		}' "$seen.plain" "$seen.$1" | LC_ALL=C sort
 }
 
 round 1 "${run[@]}"
 for n in 2 3; do
 	# Subtests are named after their program.
-	mapfile -t again < <(compare | sed -n 's/^differs\t\([^ \t]*\).*/\1/p' | sort -u)
+	mapfile -t again < <({ compare loaded; compare spawned; } |
+		sed -n 's/^differs\t\([^ \t]*\).*/\1/p' | sort -u)
 	[ ${#again[@]} = 0 ] || round $n "${again[@]}"
 done
-while IFS=$'\t' read -r result name plain loaded; do
-	if [ "$result" = same ]; then
-		ok "$name ($plain )"
-	else
-		not_ok "$name (without the module:$plain, with it:$loaded)"
-	fi
-done < <(compare)
+for state in loaded spawned; do
+	while IFS=$'\t' read -r result name plain with; do
+		if [ "$result" = same ]; then
+			ok "$state: $name ($plain )"
+		else
+			not_ok "$state: $name (without the module:$plain, with it:$with)"
+		fi
+	done < <(compare $state)
+done
 plan
