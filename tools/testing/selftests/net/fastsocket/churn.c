@@ -11,8 +11,9 @@
 
 #define WORKERS		4
 #define CLIENTS		4
+/* How many workers are killed, if FASTSOCKET_KILLS does not say, and stopped. */
 #define KILLS		50
-#define STOPS		10
+#define STOPS(kills)	((kills) / 5)
 /* Connections of one client; their ports are distinct. */
 #define MAX_PER_CLIENT	8000
 #define FIRST_PORT	20000
@@ -54,6 +55,13 @@ FIXTURE_VARIANT_ADD(churn, plain_v4) { PLAIN, V4 };
 FIXTURE_VARIANT_ADD(churn, spawned_v4) { SPAWNED, V4 };
 FIXTURE_VARIANT_ADD(churn, spawned_v6) { SPAWNED, V6 };
 FIXTURE_VARIANT_ADD(churn, reuseport_v4) { REUSEPORT, V4 };
+
+static int kills(void)
+{
+	const char *s = getenv("FASTSOCKET_KILLS");
+
+	return s && atoi(s) > 0 ? atoi(s) : KILLS;
+}
 
 static long long now_us(void)
 {
@@ -266,11 +274,11 @@ static int stop_at_rest(struct shared *sh, pid_t pid, int w, bool idle)
 
 FS_TEST(churn, killed)
 {
-	int i, w;
+	int i, w, n = kills();
 
 	start_clients();
 	srand(1);
-	for (i = 0; i < KILLS; i++) {
+	for (i = 0; i < n; i++) {
 		ASSERT_TRUE(progress(rand() % 40));
 		w = rand() % WORKERS;
 		ASSERT_EQ(0, stop_at_rest(self->sh, self->worker[w], w, false));
@@ -291,10 +299,10 @@ FS_TEST(churn, killed)
 	end_clients();
 	ASSERT_EQ(0, self->sh->err);
 	TH_LOG("%d killed of %d served: %d were lost before they were accepted, %d waited in vain, %d had been accepted",
-	       KILLS, sum(self->sh->done), sum(self->sh->lost), sum(self->sh->waited),
+	       n, sum(self->sh->done), sum(self->sh->lost), sum(self->sh->waited),
 	       sum(self->sh->dropped));
 	/* A killed worker had one connection at the most. */
-	EXPECT_GE(KILLS, sum(self->sh->dropped));
+	EXPECT_GE(n, sum(self->sh->dropped));
 	if (variant->kind != REUSEPORT) {
 		EXPECT_EQ(0, sum(self->sh->lost));
 		EXPECT_EQ(0, sum(self->sh->waited));
@@ -326,10 +334,10 @@ static void print_delays(struct __test_metadata *_metadata, const struct shared 
 /* Each client gets on while a worker is stopped that served nobody. */
 FS_TEST(churn, stopped)
 {
-	int i, c, w, stuck = 0, done[CLIENTS];
+	int i, c, w, stuck = 0, done[CLIENTS], n = STOPS(kills());
 
 	start_clients();
-	for (i = 0; i < STOPS; i++) {
+	for (i = 0; i < n; i++) {
 		w = i % WORKERS;
 		ASSERT_TRUE(progress(20));
 		ASSERT_EQ(0, stop_at_rest(self->sh, self->worker[w], w, true));
@@ -351,7 +359,7 @@ FS_TEST(churn, stopped)
 	ASSERT_EQ(0, self->sh->err);
 	if (variant->kind == REUSEPORT)
 		TH_LOG("%d of %d clients waited for a worker that was stopped", stuck,
-		       STOPS * CLIENTS);
+		       n * CLIENTS);
 	print_delays(_metadata, self->sh);
 	EXPECT_EQ(0, sum(self->sh->lost));
 	EXPECT_EQ(0, sum(self->sh->waited));
