@@ -79,10 +79,16 @@ impl<'a> View<'a> {
     ///
     /// `EAGAIN` if there is none, `EINVAL` if the socket does not listen.
     fn take(&self, call: &AcceptCall) -> Result {
+        let empty = |res: &Result| matches!(res, Err(e) if *e == EAGAIN);
+
+        let res = self.try_take(call);
+        if !empty(&res) {
+            return res;
+        }
         loop {
             let (_, over) = self.pushes();
             let res = self.try_take(call);
-            if !matches!(res, Err(e) if e == EAGAIN) || self.pushes().0 == over {
+            if !empty(&res) || self.pushes().0 == over {
                 return res;
             }
             core::hint::spin_loop();

@@ -142,13 +142,9 @@ impl cpuhotplug::Callbacks for Hotplug {
     }
 }
 
-/// Returns the only CPU that the current task may run on, if there is but one. If it had one, which was
-/// taken away and is back, binds it again. Process context; sleeps, and may move the task.
+/// Binds the current task, which is bound to no CPU, to the one that it served, if that was taken away
+/// and is back, and returns it. Process context; sleeps, and may move the task.
 pub(crate) fn rebind() -> Option<CpuId> {
-    let bound = ffi::bound_cpu();
-    if bound.is_some() {
-        return bound;
-    }
     let state = hooks::state().ok()?;
     if !state.unplugs.any.load(Ordering::Relaxed) || Mode::get() != Mode::Bind {
         return None;
@@ -212,7 +208,7 @@ impl Consumers {
         let lost = consumers.find(|c| ptr::eq(&*c.task, &*task))?;
         let now = unplugs.of(lost.cpu);
         // Else somebody has set its affinity, and it stays as that says.
-        if lost.unplugs == now || !Cpus::wish().ok()?.has(lost.cpu) {
+        if lost.unplugs == now || !cpu::is_online(lost.cpu) || !Cpus::wish().ok()?.has(lost.cpu) {
             return None;
         }
         ffi::pin(lost.cpu).ok()?;
@@ -236,6 +232,8 @@ impl Consumers {
         let bound = ffi::bound_cpu();
         let task = kernel::current!();
 
+        // Of no matter where the task is not bound here.
+        let mut before = 0;
         self.prune();
         let cpu = match mode {
             Mode::Off => return Ok(None),
@@ -263,13 +261,14 @@ impl Consumers {
                         }
                     },
                 };
+                before = unplugs.of(cpu);
                 if bound != Some(cpu) {
                     ffi::pin(cpu)?;
                 }
                 cpu
             }
         };
-        self.note(task, cpu, unplugs.of(cpu))?;
+        self.note(task, cpu, before)?;
         Ok(Some(cpu))
     }
 

@@ -211,7 +211,7 @@ impl SocketFile {
         })
     }
 
-    /// Returns the group that is attached. The socket must be spawned.
+    /// Returns the group that is attached, if the socket is spawned.
     pub(crate) fn group(&self) -> Option<&Group> {
         // SAFETY: By the type invariants. What is attached stays for as long as the file.
         unsafe {

@@ -43,6 +43,8 @@ pub(crate) struct Group {
     barred: AtomicBool,
     /// How many slots are loaded.
     loaded: AtomicU32,
+    /// Where the next idle consumer is looked for.
+    next_idle: AtomicU32,
     /// What it shares with the other members of its SO_REUSEPORT group.
     peers: Option<Arc<Peers>>,
 }
@@ -53,6 +55,9 @@ pub(crate) struct Group {
 ///
 /// `EALREADY` if it is spawned, `EINVAL` if it does not listen, `EOPNOTSUPP`, `ENOMEM`.
 pub(crate) fn attach(file: &SocketFile) -> Result {
+    if file.group().is_some() && file.listener().is_listening() {
+        return Err(EALREADY);
+    }
     let primary = file.listener();
     let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL)?;
     for _ in 0..cpu::nr_cpu_ids() {
@@ -69,6 +74,7 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         slots,
         barred,
         loaded: AtomicU32::new(0),
+        next_idle: AtomicU32::new(0),
         peers,
     };
     file.attach(RcuBox::new(group, GFP_KERNEL)?)?;
@@ -131,11 +137,17 @@ impl Group {
     }
 
     /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
+    ///
+    /// One that does not come, since it waits for something else, is not the first to be asked again.
     pub(crate) fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) {
-        let mut idle = self
-            .slots_near(loaded.node())
-            .filter(|slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard));
-        if let Some(slot) = idle.next() {
+        let from = self.next_idle.load(Ordering::Relaxed);
+        let idle = |slot: &&Slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard);
+        // Of equal keys, min_by_key() takes the first.
+        let chosen = self.slots_near(loaded.node()).filter(idle);
+        let key = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().get() < from);
+        if let Some(slot) = chosen.min_by_key(key) {
+            let next = slot.cpu().get().wrapping_add(1);
+            self.next_idle.store(next, Ordering::Relaxed);
             slot.queue().wake();
         }
     }
@@ -144,9 +156,15 @@ impl Group {
     ///
     /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
     pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
-        let slot = self
-            .slot(affinity::rebind()?)
-            .filter(|slot| slot.is_own())?;
+        let cpu = match ffi::bound_cpu() {
+            Some(cpu) => cpu,
+            // Only who serves a slot can have lost its CPU.
+            None => {
+                self.slots().find(|slot| slot.is_own())?;
+                affinity::rebind()?
+            }
+        };
+        let slot = self.slot(cpu).filter(|slot| slot.is_own())?;
         slot.attend(waits);
         if slot.is_due() {
             slot.renew(&self.primary.lock());

@@ -246,11 +246,14 @@ void *fastsocket_sibling(const struct sock *sk)
 {
 	const struct sock_reuseport *reuse;
 	const struct sock *sk2;
+	int i, socks;
 	void *group;
-	int i;
 
 	reuse = rcu_dereference(sk->sk_reuseport_cb);
-	for (i = 0; reuse && i < READ_ONCE(reuse->num_socks); i++) {
+	socks = reuse ? READ_ONCE(reuse->num_socks) : 0;
+	/* Pairs with the barrier in __reuseport_add_sock(). */
+	smp_rmb();
+	for (i = 0; i < socks; i++) {
 		sk2 = READ_ONCE(reuse->socks[i]);
 		if (sk2 == sk)
 			continue;
@@ -288,6 +291,17 @@ static bool fastsocket_guards(const struct sock *sk)
 	       READ_ONCE(inet_sk(sk)->min_ttl);
 }
 
+static bool fastsocket_same_cgroup(const struct sock *sk,
+				   const struct sock *peer)
+{
+#ifdef CONFIG_SOCK_CGROUP_DATA
+	return READ_ONCE(sk->sk_cgrp_data.cgroup) ==
+	       READ_ONCE(peer->sk_cgrp_data.cgroup);
+#else
+	return true;
+#endif
+}
+
 /**
  * fastsocket_shares() - may a SYN be given to another socket than its own?
  * @sk: the listener that the look-up found, and whose checks it has passed.
@@ -295,7 +309,8 @@ static bool fastsocket_guards(const struct sock *sk)
  *
  * So it is for members of one SO_REUSEPORT group, among which mainline chooses
  * by a hash: nobody asked for that one. It is not where a BPF program or
- * SO_INCOMING_CPU chooses, or if @peer has checks of its own.
+ * SO_INCOMING_CPU chooses, or if @peer has checks of its own, or is in a cgroup
+ * that may have.
  *
  * Context: under RCU.
  */
@@ -307,6 +322,7 @@ bool fastsocket_shares(const struct sock *sk, const struct sock *peer)
 	return reuse && reuse == rcu_access_pointer(peer->sk_reuseport_cb) &&
 	       !rcu_access_pointer(reuse->prog) &&
 	       !READ_ONCE(reuse->incoming_cpu) && !fastsocket_guards(peer) &&
+	       fastsocket_same_cgroup(sk, peer) &&
 	       !fastsocket_bpf_looks_up(sock_net(sk));
 }
 EXPORT_SYMBOL_GPL(fastsocket_shares);

@@ -21,6 +21,9 @@ use kernel::{
 
 use crate::{listener::Listener, slot::Slot};
 
+/// How many slots on a CPU are compared: a softirq has no time for all where there are hundreds.
+const CHOICE: usize = 4;
+
 /// The slots of the members of a group, by CPU.
 ///
 /// A member keeps it for as long as it is spawned. It may have left the group meanwhile, which is why a
@@ -68,7 +71,9 @@ impl Peers {
     /// Returns the local listener of another member that is to take a SYN that mainline has for
     /// `primary`. Softirq.
     ///
-    /// Of several on this CPU, it is the one with the shortest queue.
+    /// Of several on this CPU, it is the one with the shortest queue among the first few. A worker that
+    /// does not keep up, or is not there, gets nothing: it has a socket of its own, from which no other
+    /// can take.
     #[inline]
     pub(crate) fn find<'g>(
         &'g self,
@@ -77,8 +82,10 @@ impl Peers {
         guard: &'g rcu::Guard,
     ) -> Option<&'g Listener> {
         Chain::of(self.chains.get(cpu.index())?, guard)
+            .filter(|slot| !slot.is_loaded() && !slot.is_forsaken())
             .filter(|slot| primary.shares_with(slot.primary()))
             .filter_map(|slot| slot.for_syn(guard).ok())
+            .take(CHOICE)
             .min_by_key(|local| local.queued())
     }
 

@@ -307,7 +307,10 @@ impl Slot {
     /// Is its consumer about to do nothing? An answer that may be old. Any context.
     pub(crate) fn is_idle(&self, guard: &rcu::Guard) -> bool {
         let waits = |task: &ARef<Task>| ffi::task_state(task) == TaskState::Waiting;
-        self.queue.is_active() && !self.has_some() && self.consumer.get(guard).is_some_and(waits)
+        self.queue.is_active()
+            && !self.stalled.load(Ordering::Relaxed)
+            && !self.has_some()
+            && self.consumer.get(guard).is_some_and(waits)
     }
 
     /// Does the consumer have to look at other slots, too?
