@@ -14,7 +14,7 @@ fi
 try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
 guest kselftest-debug -k debug -c 4 -m 3G -t 3000 -- LOAD=1 LIMIT=900 KMEMLEAK=1 FASTSOCKET_ROUNDS=1 \
-	FASTSOCKET_RELOADS=5 FASTSOCKET_KILLS=10 FASTSOCKET_REQUESTS=300 \
+	FASTSOCKET_RELOADS=3 FASTSOCKET_KILLS=5 FASTSOCKET_REQUESTS=300 \
 	"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${tests[@]}"
 retap debug $? "$BUILD/logs/kselftest-debug.out"
 plan
