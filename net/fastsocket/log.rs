@@ -4,7 +4,8 @@
 
 //! What is logged.
 
-/// Logs a message of a syslog level from 0 to 7, if `enable_fastsocket_debug` reaches that far.
+/// Logs a message of a syslog level from 0 to 7, if `enable_fastsocket_debug` reaches that far, and as
+/// often as the network may (`/proc/sys/net/core/message_*`): programs can cause it.
 ///
 /// Not for the path of a connection.
 macro_rules! log {
@@ -17,10 +18,14 @@ macro_rules! log {
 pub(crate) use log;
 
 use core::fmt;
-use kernel::prelude::*;
+use kernel::{bindings, prelude::*};
 
-/// Logs a line at a syslog level.
+/// Logs a line at a syslog level, unless there were many.
 pub(crate) fn line(level: i32, args: fmt::Arguments<'_>) {
+    // SAFETY: It can be called anywhere.
+    if unsafe { bindings::net_ratelimit() } == 0 {
+        return;
+    }
     match level {
         ..=3 => pr_err!("{args}\n"),
         4 => pr_warn!("{args}\n"),
