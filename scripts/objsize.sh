@@ -17,7 +17,7 @@ new=$BUILD/vm
 stock=$BUILD/objsize/stock
 source=$BUILD/objsize/source
 
-# None of this is needed to build an object of net/.
+# None of this is needed to build an object of net/ or kernel/.
 EXCLUDE=(':(exclude,glob)drivers/**/*.[chS]' ':(exclude,glob)sound/**/*.[ch]' ':(exclude,glob)fs/**/*.c'
 	':(exclude,glob)Documentation/**/*.rst' ':(exclude,glob)Documentation/**/*.yaml'
 	':(exclude,glob)tools/testing/**' ':(exclude,glob)tools/perf/**' ':(exclude,glob)arch/*/boot/dts/**')
@@ -27,7 +27,7 @@ kbuild() { nice "$TOP/scripts/kbuild.sh" objsize/stock -s -j"$(nproc)" -C "$sour
 # The objects of the C files that a patch changes, and of those that use a changed inline function.
 objects() {
 	{
-		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c'
+		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c' 'kernel/*.c'
 		git -C "$SRC" grep -lE '\<(tcp_synq_overflow|cookie_init_sequence|tcp_listendrop)\(' base -- 'net/*.c' | sed 's/^base://'
 	} | sed 's/c$/o/' | sort -u | while read -r o; do [ ! -e "$new/$o" ] || echo "$o"; done
 }

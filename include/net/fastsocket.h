@@ -11,7 +11,7 @@
 #ifndef _NET_FASTSOCKET_H
 #define _NET_FASTSOCKET_H
 
-#include <linux/jump_label.h>
+#include <linux/fastsocket.h>
 #include <linux/types.h>
 #include <net/inet_connection_sock.h>
 
@@ -41,6 +41,10 @@ struct task_struct;
  *	setsockopt(2) (@option true) succeeded on the spawned @sk.
  * @listen_stop: process context, @sk locked, must not sleep: @sk has left
  *	TCP_LISTEN; its local listeners must follow.
+ * @listened: process context, may sleep: listen(2) succeeded on @sock, which
+ *	may be spawned, and stays open during the call.
+ * @forked: process context, may sleep: current, which may run on one CPU only,
+ *	has made @child, which has not run yet.
  * @queued: any context, under RCU: how many connections the local listeners
  *	of the socket that @group was attached to have queued.
  * @release: process context, may sleep: the last reference to the socket that
@@ -56,16 +60,17 @@ struct fastsocket_ops {
 		     struct poll_table_struct *wait);
 	void (*changed)(void *group, bool option);
 	void (*listen_stop)(void *group);
+	void (*listened)(struct socket *sock);
+	void (*forked)(struct task_struct *child);
 	u32 (*queued)(void *group);
 	void (*release)(void *group);
 };
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
-DECLARE_STATIC_KEY_FALSE(fastsocket_enabled);
-
 struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb);
 void __fastsocket_listen_stop(struct sock *sk);
+void __fastsocket_listened(struct socket *sock);
 u32 __fastsocket_queued(const struct sock *sk);
 
 /**
@@ -156,6 +161,18 @@ static inline void fastsocket_listen_stop(struct sock *sk)
 		__fastsocket_listen_stop(sk);
 }
 
+/**
+ * fastsocket_listened() - listen(2) succeeded.
+ * @sock: the socket, not locked.
+ *
+ * Context: process, may sleep.
+ */
+static inline void fastsocket_listened(struct socket *sock)
+{
+	if (static_branch_unlikely(&fastsocket_enabled))
+		__fastsocket_listened(sock);
+}
+
 /* For fastsocket.ko; each is described where it is defined. */
 
 enum fastsocket_task_state {
@@ -177,6 +194,7 @@ struct sock *fastsocket_clone_listener(struct sock *sk, void *slot,
 				       struct socket_wq *wq);
 void *fastsocket_sibling(const struct sock *sk);
 bool fastsocket_shares(const struct sock *sk, const struct sock *peer);
+void fastsocket_address(const struct sock *sk, struct sockaddr_storage *address);
 bool fastsocket_is_dry(const struct sock *local);
 void fastsocket_stop_listener(struct sock *local);
 unsigned int fastsocket_push(struct sock *local);
@@ -194,11 +212,15 @@ int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
 		    bool (*ready)(void *data), void *data);
 
 /* task.c */
-int fastsocket_wish(unsigned long *bits);
+int fastsocket_wish(struct task_struct *task, unsigned long *bits);
 bool fastsocket_is_program(void);
-int fastsocket_bound_cpu(void);
-int fastsocket_pin(unsigned int cpu);
-int fastsocket_unpin(void);
+int fastsocket_bound_cpu(struct task_struct *task);
+int fastsocket_pin(struct task_struct *task, unsigned int cpu);
+int fastsocket_unpin(struct task_struct *task);
+unsigned long fastsocket_asked(struct task_struct *task, unsigned long *bits);
+int fastsocket_ask(struct task_struct *task, const unsigned long *bits);
+bool fastsocket_descends(struct task_struct *ancestor);
+u32 fastsocket_euid(void);
 enum fastsocket_task_state fastsocket_task_state(struct task_struct *task);
 
 /* trace.c */
@@ -261,6 +283,10 @@ static inline bool fastsocket_raced(const struct request_sock *req)
 }
 
 static inline void fastsocket_listen_stop(struct sock *sk)
+{
+}
+
+static inline void fastsocket_listened(struct socket *sock)
 {
 }
 

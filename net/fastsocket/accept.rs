@@ -37,12 +37,14 @@ impl<'a> View<'a> {
     /// waits at. To look at all would be to take the connections of siblings that are about to.
     fn others(&self) -> impl Iterator<Item = &'a Slot> {
         let (all, wide) = (!self.is_consumer(), self.own.is_some_and(Slot::is_wide));
-        let group = self.group;
-        (all || wide || group.has_loaded())
-            .then(|| group.slots_near(CpuId::current_hint().node()))
-            .into_iter()
-            .flatten()
-            .filter(move |slot| all || slot.is_loaded() || (wide && slot.is_forsaken()))
+        let (group, node) = (self.group, CpuId::current_hint().node());
+        let many = (all || wide).then(|| {
+            group
+                .slots_near(node)
+                .filter(move |slot| all || slot.is_loaded() || slot.is_forsaken())
+        });
+        let few = (!all && !wide).then(|| group.loaded_near(node));
+        Iterator::chain(many.into_iter().flatten(), few.into_iter().flatten())
     }
 
     /// Is the task the consumer of its slot?
@@ -145,7 +147,11 @@ impl<'a> View<'a> {
         let local = slot.hold().ok_or(EAGAIN)?;
         call.take(&local)
             .map_err(|e| if e == EINVAL { EAGAIN } else { e })?;
-        slot.took(here);
+        if steals {
+            slot.robbed();
+        } else {
+            slot.took(here);
+        }
         // A wake-up for the socket's own queue may have brought us here.
         self.group.primary().pass_wake_on();
         let from = match slot.cpu() {

@@ -9,27 +9,21 @@
 //! bound to at that moment says nothing: a forked child has inherited that from its parent. What the
 //! user asked for, and cpusets, count ([`Cpus::wish`]).
 //!
-//! The kernel lets a task run anywhere when the CPU that it is bound to goes offline. When that is back, so
-//! is the task, at its next look at a socket ([`rebind`]).
+//! A task that is bound here stays so until its user says otherwise, by `sched_setaffinity(2)`. What the
+//! kernel does to it by itself is undone: when a CPU goes offline it lets those that were bound to it
+//! run anywhere, whatever their users had asked for, and when one goes or comes it binds and unbinds the
+//! tasks of a cpuset anew. ([`Consumers::displace`], [`Consumers::repair`]) Children and threads are not
+//! bound ([`Consumers::spare`]).
 
-use core::{
-    ptr,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
-};
+use core::ptr;
 use kernel::{
-    alloc::Flags,
     cpu::{self, CpuId},
-    cpuhotplug,
-    percpu::PerCpu,
     prelude::*,
     task::Task,
     types::ARef,
 };
 
-use crate::{
-    ffi::{self, TaskState},
-    hooks,
-};
+use crate::ffi::{self, TaskState};
 
 /// How many listening sockets get an accept queue per CPU.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,11 +59,11 @@ impl Cpus {
         Ok(Self(bits))
     }
 
-    /// The CPUs that the user, the cpuset and the boot line leave to the current task, and that are
-    /// online. Process context, may sleep.
-    pub(crate) fn wish() -> Result<Self> {
+    /// The CPUs that the user, the cpuset and the boot line leave to a task, and that are online.
+    /// Process context, may sleep.
+    pub(crate) fn wish(task: &Task) -> Result<Self> {
         let mut cpus = Self::empty()?;
-        ffi::wish(&mut cpus.0)?;
+        ffi::wish(task, &mut cpus.0)?;
         Ok(cpus)
     }
 
@@ -80,11 +74,6 @@ impl Cpus {
             Some(word) => word >> (bit % usize::BITS) & 1 == 1,
             None => false,
         }
-    }
-
-    /// Are there more than one in it?
-    pub(crate) fn is_choice(&self) -> bool {
-        self.iter().nth(1).is_some()
     }
 
     fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
@@ -102,54 +91,84 @@ fn least_used(
     cpus.min_by_key(|cpu| (users(*cpu), *cpu != here))
 }
 
+/// What the user has asked for a task by `sched_setaffinity(2)`.
+struct Asked {
+    /// Which call that was, 0 if none.
+    call: usize,
+    cpus: Cpus,
+}
+
+impl Asked {
+    /// Process context; may sleep.
+    fn of(task: &Task) -> Result<Self> {
+        let mut cpus = Cpus::empty()?;
+        let call = ffi::asked(task, &mut cpus.0)?;
+        Ok(Self { call, cpus })
+    }
+
+    /// Has the user asked for something else since? That the kernel has forgotten it is no answer.
+    fn is_over(&self, task: &Task) -> Result<bool> {
+        let now = Self::of(task)?.call;
+        Ok(now != 0 && now != self.call)
+    }
+}
+
 /// A task that serves a CPU.
 struct Consumer {
     task: ARef<Task>,
     cpu: CpuId,
-    /// What [`Unplugs`] said of the CPU when it was chosen.
-    unplugs: u32,
+    /// It was bound here, when the user had asked for this, and nothing else since. [`None`] if it is
+    /// the user who has the say.
+    bound: Option<Asked>,
 }
 
-/// How often each CPU has gone offline.
-pub(crate) struct Unplugs {
-    counts: PerCpu<AtomicU32>,
-    any: AtomicBool,
-}
-
-impl Unplugs {
-    /// Process context; may sleep.
-    pub(crate) fn new(flags: Flags) -> Result<Self> {
-        Ok(Self {
-            counts: PerCpu::new_with(flags, |_| Ok(AtomicU32::new(0)))?,
-            any: AtomicBool::new(false),
-        })
+impl Consumer {
+    fn is_gone(&self) -> bool {
+        ffi::task_state(&self.task) == TaskState::Gone
     }
 
-    fn of(&self, cpu: CpuId) -> u32 {
-        self.counts.on(cpu).load(Ordering::Relaxed)
+    /// Is it to be bound to its CPU?
+    fn is_ours(&mut self) -> Result<bool> {
+        let Some(asked) = &self.bound else {
+            return Ok(false);
+        };
+        if asked.is_over(&self.task)? {
+            self.bound = None;
+        }
+        Ok(self.bound.is_some())
     }
-}
 
-/// Counts in [`Unplugs`].
-pub(crate) struct Hotplug;
-
-impl cpuhotplug::Callbacks for Hotplug {
-    fn offline(cpu: CpuId) {
-        if let Ok(state) = hooks::state() {
-            state.unplugs.counts.on(cpu).fetch_add(1, Ordering::Relaxed);
-            state.unplugs.any.store(true, Ordering::Relaxed);
+    /// Its CPU is about to go: lets it run where the user wishes. A kernel thread; sleeps.
+    fn displace(&mut self) -> Result {
+        if !self.is_ours()? {
+            return Ok(());
+        }
+        match &mut self.bound {
+            Some(asked) if asked.call != 0 => {
+                // The kernel may have forgotten already.
+                ffi::ask(&self.task, &asked.cpus.0)?;
+                *asked = Asked::of(&self.task)?;
+                Ok(())
+            }
+            _ => ffi::unpin(&self.task),
         }
     }
-}
 
-/// Binds the current task, which is bound to no CPU, to the one that it served, if that was taken away
-/// and is back, and returns it. Process context; sleeps, and may move the task.
-pub(crate) fn rebind() -> Option<CpuId> {
-    let state = hooks::state().ok()?;
-    if !state.unplugs.any.load(Ordering::Relaxed) || Mode::get() != Mode::Bind {
-        return None;
+    /// Binds it to its CPU again, if that can be. Process context; sleeps.
+    fn repair(&mut self) -> Result {
+        if ffi::bound_cpu_of(&self.task) == Some(self.cpu)
+            || !self.is_ours()?
+            || !Cpus::wish(&self.task)?.has(self.cpu)
+        {
+            return Ok(());
+        }
+        ffi::pin(&self.task, self.cpu)?;
+        // The user may have asked meanwhile.
+        if !self.is_ours()? {
+            ffi::unpin(&self.task)?;
+        }
+        Ok(())
     }
-    state.consumers.lock().rebind(&state.unplugs)
 }
 
 /// The tasks that wait at spawned sockets, each once, however many sockets it serves.
@@ -163,12 +182,42 @@ impl Consumers {
     /// Forgets the tasks that are gone.
     pub(crate) fn prune(&mut self) {
         for place in self.0.iter_mut() {
-            if place
-                .as_ref()
-                .is_some_and(|c| ffi::task_state(&c.task) == TaskState::Gone)
-            {
+            if place.as_ref().is_some_and(Consumer::is_gone) {
                 *place = None;
             }
+        }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Consumer> {
+        self.0.iter_mut().flatten()
+    }
+
+    /// A CPU is about to go offline. A kernel thread; sleeps.
+    pub(crate) fn displace(&mut self, cpu: CpuId) {
+        self.prune();
+        for consumer in self.all().filter(|c| c.cpu == cpu) {
+            // Without memory, the task runs wherever the kernel lets it.
+            let _ = consumer.displace();
+        }
+    }
+
+    /// A CPU came or went. Process context; sleeps.
+    pub(crate) fn repair(&mut self) {
+        self.prune();
+        for consumer in self.all() {
+            // What cannot be bound is served all the same.
+            let _ = consumer.repair();
+        }
+    }
+
+    /// Lets a child or thread that the current task has made, and that has not run yet, run where the
+    /// user wishes, if the current task is bound only by us. Process context; sleeps.
+    pub(crate) fn spare(&mut self, child: &Task) {
+        let task = kernel::current!();
+        let parent = self.all().find(|c| ptr::eq(&*c.task, &*task));
+        if parent.is_some_and(|c| c.is_ours().unwrap_or(false)) {
+            // Without memory, it is bound like its parent.
+            let _ = ffi::unpin(child);
         }
     }
 
@@ -181,39 +230,19 @@ impl Consumers {
         self.0.iter().flatten().filter(|c| c.cpu == cpu).count()
     }
 
-    fn note(&mut self, task: &Task, cpu: CpuId, unplugs: u32) -> Result {
-        if let Some(known) = self
-            .0
-            .iter_mut()
-            .flatten()
-            .find(|c| ptr::eq(&*c.task, task))
-        {
+    fn note(&mut self, task: &Task, cpu: CpuId, bound: Option<Asked>) -> Result {
+        if let Some(known) = self.all().find(|c| ptr::eq(&*c.task, task)) {
             known.cpu = cpu;
-            known.unplugs = unplugs;
+            known.bound = bound;
             return Ok(());
         }
         let task = task.into();
-        let new = Some(Consumer { task, cpu, unplugs });
+        let new = Some(Consumer { task, cpu, bound });
         match self.0.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = new,
             None => self.0.push(new, GFP_KERNEL)?,
         }
         Ok(())
-    }
-
-    /// Binds the current task to its CPU again, if it lost it because that was taken away.
-    fn rebind(&mut self, unplugs: &Unplugs) -> Option<CpuId> {
-        let task = kernel::current!();
-        let mut consumers = self.0.iter_mut().flatten();
-        let lost = consumers.find(|c| ptr::eq(&*c.task, &*task))?;
-        let now = unplugs.of(lost.cpu);
-        // Else somebody has set its affinity, and it stays as that says.
-        if lost.unplugs == now || !cpu::is_online(lost.cpu) || !Cpus::wish().ok()?.has(lost.cpu) {
-            return None;
-        }
-        ffi::pin(lost.cpu).ok()?;
-        lost.unplugs = now;
-        Some(lost.cpu)
     }
 
     /// Makes the current task a consumer of a CPU, and returns which; [`None`] if it is to be none.
@@ -223,17 +252,11 @@ impl Consumers {
     /// # Errors
     ///
     /// `EINVAL` if `wanted` is not to be had, `ENOMEM`, or why the task cannot be bound.
-    pub(crate) fn place(
-        &mut self,
-        mode: Mode,
-        wanted: Option<CpuId>,
-        unplugs: &Unplugs,
-    ) -> Result<Option<CpuId>> {
+    pub(crate) fn place(&mut self, mode: Mode, wanted: Option<CpuId>) -> Result<Option<CpuId>> {
         let bound = ffi::bound_cpu();
         let task = kernel::current!();
 
-        // Of no matter where the task is not bound here.
-        let mut before = 0;
+        let mut asked = None;
         self.prune();
         let cpu = match mode {
             Mode::Off => return Ok(None),
@@ -244,12 +267,12 @@ impl Consumers {
                 (None, None) => return Ok(None),
             },
             Mode::Bind => {
-                let wish = Cpus::wish()?;
+                let wish = Cpus::wish(&task)?;
                 let cpu = match wanted {
                     Some(cpu) if wish.has(cpu) => cpu,
                     Some(_) => return Err(EINVAL),
                     // A CPU that was chosen before stays, for all the sockets that a task serves.
-                    None => match self.cpu_of(task) {
+                    None => match self.cpu_of(&task) {
                         Some(cpu) if bound == Some(cpu) && wish.has(cpu) => cpu,
                         _ => {
                             let users = |cpu| self.users(cpu);
@@ -261,28 +284,15 @@ impl Consumers {
                         }
                     },
                 };
-                before = unplugs.of(cpu);
+                asked = Some(Asked::of(&task)?);
                 if bound != Some(cpu) {
-                    ffi::pin(cpu)?;
+                    ffi::pin(&task, cpu)?;
                 }
                 cpu
             }
         };
-        self.note(task, cpu, before)?;
+        self.note(&task, cpu, asked)?;
         Ok(Some(cpu))
-    }
-
-    /// Lets the current task run where the user wishes, if it is bound by inheritance only.
-    ///
-    /// Process context; sleeps.
-    pub(crate) fn release_heir(&mut self) -> Result {
-        let task = kernel::current!();
-
-        self.prune();
-        if self.cpu_of(task).is_none() && ffi::bound_cpu().is_some() && Cpus::wish()?.is_choice() {
-            ffi::unpin()?;
-        }
-        Ok(())
     }
 }
 
@@ -337,13 +347,12 @@ mod tests {
     }
 
     fn sets_hold_what_the_kernel_says() -> Result {
-        let wish = Cpus::wish()?;
+        let wish = Cpus::wish(kernel::current!())?;
         kunit_check!(wish.iter().next().is_some(), "the test may run nowhere");
         for cpu in wish.iter() {
             kunit_check!(cpu::is_online(cpu), "cpu {} is offline", cpu);
         }
         kunit_check!(Cpus::empty()?.iter().next().is_none());
-        kunit_check!(!Cpus::empty()?.is_choice());
         Ok(())
     }
 

@@ -7,33 +7,33 @@
 use kernel::{miscdevice::Layout, miscdevice::MiscDevice, prelude::*};
 
 use crate::{
-    ffi, spawn,
+    ffi, mark, spawn,
     stats::Counter,
     uapi::{self, Command},
 };
 
-/// The device. There is nothing to an open file: the commands are about the caller's sockets.
+/// The device. Most commands are about the caller's sockets, whatever open file they come by.
 pub(crate) struct Device;
 
 #[vtable]
 impl MiscDevice for Device {
-    type Ptr = ();
+    type Ptr = KBox<mark::Holder>;
 
-    fn open() -> Result<()> {
-        Ok(())
+    fn open() -> Result<KBox<mark::Holder>> {
+        Ok(KBox::new(mark::Holder::new(), GFP_KERNEL)?)
     }
 
-    fn ioctl(_file: (), cmd: u32, arg: usize) -> Result<isize> {
-        command(Layout::Native, cmd, arg)
+    fn ioctl(file: &mark::Holder, cmd: u32, arg: usize) -> Result<isize> {
+        command(file, Layout::Native, cmd, arg)
     }
 
-    fn compat_ioctl(_file: (), cmd: u32, arg: usize) -> Result<isize> {
-        command(Layout::Compat, cmd, arg)
+    fn compat_ioctl(file: &mark::Holder, cmd: u32, arg: usize) -> Result<isize> {
+        command(file, Layout::Compat, cmd, arg)
     }
 }
 
 /// Carries out a command. What stands for a system call is that call, with its checks and errors.
-fn command(layout: Layout, cmd: u32, arg: usize) -> Result<isize> {
+fn command(file: &mark::Holder, layout: Layout, cmd: u32, arg: usize) -> Result<isize> {
     let read = || Command::read(layout, arg);
 
     let value = match cmd {
@@ -69,6 +69,20 @@ fn command(layout: Layout, cmd: u32, arg: usize) -> Result<isize> {
         }
         uapi::SPAWN_ALL_LISTEN => {
             spawn::spawn_all()?;
+            0
+        }
+        uapi::MARK => {
+            let (addr, len) = read()?.mark();
+            mark::add(addr, len)?;
+            0
+        }
+        uapi::UNMARK => {
+            let (addr, len) = read()?.mark();
+            mark::remove(addr, len)?;
+            0
+        }
+        uapi::RUN => {
+            file.run()?;
             0
         }
         _ => return Err(ENOTTY),

@@ -7,8 +7,9 @@
 //! This is the policy; the TCP stack calls it through the hooks of `hooks.c`. Follow a connection:
 //! [`hooks`] (where C enters), [`listen`] (the table that a SYN is looked up in), [`slot`] and [`group`]
 //! (the accept queues of a socket), [`accept`] and [`poll`] (how a program gets at them). A program gets
-//! there by [`dev`], whose commands are in [`uapi`]; [`spawn`] makes a socket ours, and [`affinity`]
-//! chooses CPUs. [`steal`] is about slots that are slow, [`reuseport`] about sockets that share them. [`stats`] counts, [`trace`] tells.
+//! there by [`dev`], whose commands are in [`uapi`], or without knowing by [`mark`]; [`spawn`] makes a
+//! socket ours, and [`affinity`] chooses CPUs, which [`hotplug`] says come and go. [`steal`] is about slots
+//! that are slow, [`reuseport`] about sockets that share them. [`stats`] counts, [`trace`] tells.
 //!
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
 
@@ -16,6 +17,7 @@
 //
 // 1. `State::consumers`, a mutex: who serves which CPU.
 //    `State::spawning`, a mutex: one socket is spawned at a time, so that each sees its group's.
+//    `State::runs` and those of the marks, mutexes: what is to be spawned. Nothing is taken under them.
 // 2. The socket lock of a primary: its local listeners (`ffi::Locked`).
 // 3. `State::tables_lock`, a spinlock: writers of the per-core listen tables, and of what SO_REUSEPORT
 //    groups share.
@@ -35,9 +37,11 @@ mod dev;
 mod ffi;
 mod group;
 mod hooks;
+mod hotplug;
 mod listen;
 mod listener;
 mod log;
+mod mark;
 mod poll;
 mod reuseport;
 mod slot;
@@ -115,24 +119,29 @@ module! {
 /// What the hooks work on; there is one while the module is loaded.
 #[pin_data]
 struct State {
+    // The first to be dropped: the work uses the others.
+    #[pin]
+    repair: hotplug::Repair,
     tables: listen::Tables,
     #[pin]
     tables_lock: SpinLock<()>,
     #[pin]
     consumers: Mutex<affinity::Consumers>,
-    unplugs: affinity::Unplugs,
     #[pin]
     spawning: Mutex<()>,
+    #[pin]
+    runs: Mutex<mark::Runs>,
 }
 
 impl State {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            repair <- hotplug::Repair::new(),
             tables: listen::Tables::new(GFP_KERNEL)?,
             tables_lock <- new_spinlock!((), "fastsocket::tables"),
             consumers <- new_mutex!(affinity::Consumers::new(), "fastsocket::consumers"),
-            unplugs: affinity::Unplugs::new(GFP_KERNEL)?,
             spawning <- new_mutex!((), "fastsocket::spawning"),
+            runs <- new_mutex!(mark::Runs::new(), "fastsocket::runs"),
         })
     }
 }
@@ -141,8 +150,9 @@ impl State {
 /// used, then what RCU still has to free.
 struct Module {
     _device: Pin<KBox<miscdevice::Registration<dev::Device>>>,
-    _hotplug: cpuhotplug::Registration<affinity::Hotplug>,
+    _hotplug: cpuhotplug::Registration<hotplug::Hotplug>,
     _hooks: hooks::Registration,
+    _marks: Pin<KBox<namespace::Registration<mark::Marks>>>,
     _stats: Pin<KBox<namespace::Registration<stats::Stats>>>,
     _barrier: rcu::Barrier,
 }
@@ -185,6 +195,7 @@ impl kernel::Module for Module {
         check_parameters()?;
 
         let stats = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
+        let marks = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
         let hooks = hooks::Registration::new(KBox::pin_init(State::new(), GFP_KERNEL)?)?;
         let options = miscdevice::Options {
             name: c_str!("fastsocket"),
@@ -195,6 +206,7 @@ impl kernel::Module for Module {
             _device: KBox::pin_init(miscdevice::Registration::new(&FOPS, options), GFP_KERNEL)?,
             _hotplug: hotplug,
             _hooks: hooks,
+            _marks: marks,
             _stats: stats,
             _barrier: rcu::Barrier,
         })

@@ -4,12 +4,15 @@
 
 //! The built-in C files, made safe: tasks, system calls, and calls that the socket layer makes.
 
-use core::ptr::{self, NonNull};
+use core::{
+    mem::ManuallyDrop,
+    ptr::{self, NonNull},
+};
 use kernel::{
     bindings,
     cpu::CpuId,
     error::{from_err_ptr, to_result},
-    net::namespace::NamespaceRef,
+    net::namespace::{Namespace, NamespaceRef},
     prelude::*,
     sync::rcu,
     task::Task,
@@ -44,7 +47,7 @@ pub(crate) enum TaskState {
 /// Returns what a task does at the moment. Any context.
 pub(crate) fn task_state(task: &Task) -> TaskState {
     // SAFETY: The reference keeps the task.
-    match unsafe { bindings::fastsocket_task_state(ptr::from_ref(task).cast_mut().cast()) } {
+    match unsafe { bindings::fastsocket_task_state(as_ptr(task)) } {
         bindings::fastsocket_task_state_FASTSOCKET_TASK_GONE => TaskState::Gone,
         bindings::fastsocket_task_state_FASTSOCKET_TASK_STOPPED => TaskState::Stopped,
         bindings::fastsocket_task_state_FASTSOCKET_TASK_WAITING => TaskState::Waiting,
@@ -60,32 +63,87 @@ pub(crate) fn is_program() -> bool {
 
 /// Returns the only CPU that the current task may run on, if there is but one.
 pub(crate) fn bound_cpu() -> Option<CpuId> {
-    // SAFETY: It can be called anywhere.
-    let cpu = unsafe { bindings::fastsocket_bound_cpu() };
+    bound_cpu_of(kernel::current!())
+}
+
+/// Returns the only CPU that a task may run on, if there is but one.
+pub(crate) fn bound_cpu_of(task: &Task) -> Option<CpuId> {
+    // SAFETY: The reference keeps the task.
+    let cpu = unsafe { bindings::fastsocket_bound_cpu(as_ptr(task)) };
     u32::try_from(cpu).ok().and_then(CpuId::new)
 }
 
-/// Fills a bitmap of at least `nr_cpu_ids` bits with the CPUs that the current task may be bound to.
-///
-/// Process context; may sleep.
-pub(crate) fn wish(bits: &mut [usize]) -> Result {
+/// Are there at least `nr_cpu_ids` bits?
+fn check_bits(bits: &[usize]) -> Result {
     if bits.len() < kernel::cpu::nr_cpu_ids().div_ceil(usize::BITS) as usize {
         return Err(EINVAL);
     }
-    // SAFETY: `usize` is `unsigned long`, and there are enough of them.
-    to_result(unsafe { bindings::fastsocket_wish(bits.as_mut_ptr().cast()) })
+    Ok(())
 }
 
-/// Binds the current task to a CPU, on which it then runs. Process context; sleeps.
-pub(crate) fn pin(cpu: CpuId) -> Result {
-    // SAFETY: The CPU is possible by its type.
-    to_result(unsafe { bindings::fastsocket_pin(cpu.get()) })
+/// Fills a bitmap of at least `nr_cpu_ids` bits with the CPUs that a task may be bound to.
+///
+/// Process context; may sleep.
+pub(crate) fn wish(task: &Task, bits: &mut [usize]) -> Result {
+    check_bits(bits)?;
+    // SAFETY: `usize` is `unsigned long`, and there are enough of them; the reference keeps the task.
+    to_result(unsafe { bindings::fastsocket_wish(as_ptr(task), bits.as_mut_ptr().cast()) })
 }
 
-/// Lets the current task run where the user wishes. Process context; sleeps.
-pub(crate) fn unpin() -> Result {
+/// Binds a task to a CPU, on which it then runs if it is the current one. Process context; sleeps.
+pub(crate) fn pin(task: &Task, cpu: CpuId) -> Result {
+    // SAFETY: The CPU is possible by its type; the reference keeps the task.
+    to_result(unsafe { bindings::fastsocket_pin(as_ptr(task), cpu.get()) })
+}
+
+/// Lets a task run where the user wishes. Process context; sleeps.
+pub(crate) fn unpin(task: &Task) -> Result {
+    // SAFETY: The reference keeps the task.
+    to_result(unsafe { bindings::fastsocket_unpin(as_ptr(task)) })
+}
+
+/// Returns a number for the last `sched_setaffinity(2)` of a task, and fills a bitmap of at least
+/// `nr_cpu_ids` bits with what that asked for; 0 if there was none. Any context.
+pub(crate) fn asked(task: &Task, bits: &mut [usize]) -> Result<usize> {
+    check_bits(bits)?;
+    // SAFETY: As in `wish`.
+    Ok(unsafe { bindings::fastsocket_asked(as_ptr(task), bits.as_mut_ptr().cast()) as usize })
+}
+
+/// `sched_setaffinity(2)` of a task, with what [`asked`] said. A kernel thread; sleeps.
+pub(crate) fn ask(task: &Task, bits: &[usize]) -> Result {
+    check_bits(bits)?;
+    // SAFETY: As in `wish`; the bitmap is only read.
+    to_result(unsafe { bindings::fastsocket_ask(as_ptr(task), bits.as_ptr().cast()) })
+}
+
+/// Is the current task a thread of a process, or of a descendant of it? Any context.
+pub(crate) fn descends_from(ancestor: &Task) -> bool {
+    // SAFETY: The reference keeps the task.
+    unsafe { bindings::fastsocket_descends(as_ptr(ancestor)) }
+}
+
+/// Returns the effective user of the current task, as the initial user namespace numbers it.
+pub(crate) fn euid() -> u32 {
     // SAFETY: It can be called in process context.
-    to_result(unsafe { bindings::fastsocket_unpin() })
+    unsafe { bindings::fastsocket_euid() }
+}
+
+/// Has the current task `CAP_NET_ADMIN` over a network namespace, or [`None`], over all?
+pub(crate) fn is_net_admin(net: Option<&Namespace>) -> bool {
+    let capability = bindings::CAP_NET_ADMIN as i32;
+    match net {
+        // SAFETY: The reference keeps the namespace, and that its user namespace.
+        Some(net) => unsafe { bindings::ns_capable((*net.as_ptr()).user_ns, capability) },
+        // SAFETY: It can be called in process context.
+        None => unsafe { bindings::capable(capability) },
+    }
+}
+
+/// A task as C wants it.
+fn as_ptr(task: &Task) -> *mut bindings::task_struct {
+    // CAST: The type is transparent.
+    ptr::from_ref(task).cast_mut().cast()
 }
 
 /// Returns something to tell the current task by, for as long as somebody holds a reference to it.
@@ -180,6 +238,18 @@ impl SocketFile {
         // SAFETY: `file` is to be written.
         let sock = from_err_ptr(unsafe { bindings::fastsocket_from_fd(fd, &mut file) })?;
         Self::new(file, sock).ok_or(EBADF)
+    }
+
+    /// Makes one of a socket that the caller keeps open.
+    ///
+    /// # Safety
+    ///
+    /// `sock` must be a TCP socket that a program has, and stay open until the value is dropped.
+    pub(crate) unsafe fn borrow(sock: *mut bindings::socket) -> Option<ManuallyDrop<Self>> {
+        // SAFETY: By the safety requirements.
+        let file = unsafe { (*sock).file };
+        // INVARIANT: By the safety requirements; the reference is never given up.
+        Self::new(file, sock).map(ManuallyDrop::new)
     }
 
     /// Returns the next listening TCP socket at or after a descriptor, which is moved there.

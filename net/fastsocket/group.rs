@@ -22,13 +22,14 @@ use kernel::{
 };
 
 use crate::{
-    affinity::{self, Mode},
+    affinity::Mode,
     ffi::{self, SocketFile},
     hooks,
     listener::{Listener, Locked},
     reuseport::Peers,
     slot::{Slot, Waits},
     stats::{Counter, Stats},
+    steal::LoadedCpus,
 };
 
 /// A spawned socket.
@@ -41,8 +42,8 @@ pub(crate) struct Group {
     slots: KVec<AtomicPtr<Slot>>,
     /// It was found that the socket cannot have local listeners, by an option that it has.
     barred: AtomicBool,
-    /// How many slots are loaded.
-    loaded: AtomicU32,
+    /// Of which CPUs the slots are loaded.
+    loaded: LoadedCpus,
     /// Where the next idle consumer is looked for.
     next_idle: AtomicU32,
     /// What it shares with the other members of its SO_REUSEPORT group.
@@ -63,6 +64,7 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
     for _ in 0..cpu::nr_cpu_ids() {
         slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL)?;
     }
+    let loaded = LoadedCpus::new(GFP_KERNEL)?;
 
     let state = hooks::state()?;
     let _one = state.spawning.lock();
@@ -73,7 +75,7 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         primary,
         slots,
         barred,
-        loaded: AtomicU32::new(0),
+        loaded,
         next_idle: AtomicU32::new(0),
         peers,
     };
@@ -121,19 +123,23 @@ impl Group {
         })
     }
 
-    /// Is there a slot that idle consumers may take from? Any context.
+    /// Returns the slots that idle consumers may take from, those of a NUMA node first. Any context.
     #[inline]
-    pub(crate) fn has_loaded(&self) -> bool {
-        self.loaded.load(Ordering::Relaxed) != 0
+    pub(crate) fn loaded_near(&self, node: cpu::Node) -> impl Iterator<Item = &Slot> {
+        [true, false].into_iter().flat_map(move |near| {
+            self.loaded()
+                .filter(move |slot| (slot.node() == node) == near)
+        })
+    }
+
+    #[inline]
+    fn loaded(&self) -> impl Iterator<Item = &Slot> {
+        self.loaded.iter().filter_map(|cpu| self.slot(cpu))
     }
 
     /// A slot has become loaded, or is not any more. Any context.
-    pub(crate) fn count_loaded(&self, more: bool) {
-        if more {
-            self.loaded.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.loaded.fetch_sub(1, Ordering::Relaxed);
-        }
+    pub(crate) fn note_loaded(&self, cpu: CpuId, loaded: bool) {
+        self.loaded.set(cpu, loaded);
     }
 
     /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
@@ -156,14 +162,7 @@ impl Group {
     ///
     /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
     pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
-        let cpu = match ffi::bound_cpu() {
-            Some(cpu) => cpu,
-            // Only who serves a slot can have lost its CPU.
-            None => {
-                self.slots().find(|slot| slot.is_own())?;
-                affinity::rebind()?
-            }
-        };
+        let cpu = ffi::bound_cpu()?;
         let slot = self.slot(cpu).filter(|slot| slot.is_own())?;
         slot.attend(waits);
         if slot.is_due() {
@@ -205,7 +204,7 @@ impl Group {
             return Ok(None);
         }
         let state = hooks::state()?;
-        let placed = state.consumers.lock().place(mode, wanted, &state.unplugs)?;
+        let placed = state.consumers.lock().place(mode, wanted)?;
         let Some(cpu) = placed else {
             return Ok(None);
         };

@@ -86,6 +86,46 @@ void __fastsocket_listen_stop(struct sock *sk)
 		fastsocket_ops->listen_stop(queue->fastsocket_data);
 }
 
+/*
+ * The operations, with a reference to the module, for hooks that sleep and
+ * have no spawned socket that keeps it; NULL if it is about to go.
+ */
+static const struct fastsocket_ops *fastsocket_get_ops(void)
+{
+	const struct fastsocket_ops *ops;
+
+	rcu_read_lock();
+	ops = READ_ONCE(fastsocket_ops);
+	if (ops && !try_module_get(ops->owner))
+		ops = NULL;
+	rcu_read_unlock();
+	return ops;
+}
+
+void __fastsocket_listened(struct socket *sock)
+{
+	const struct fastsocket_ops *ops;
+
+	/* A socket of the kernel's own is nobody's to spawn. */
+	if (!sock->file || !sk_is_tcp(sock->sk))
+		return;
+	ops = fastsocket_get_ops();
+	if (!ops)
+		return;
+	ops->listened(sock);
+	module_put(ops->owner);
+}
+
+void __fastsocket_forked(struct task_struct *child)
+{
+	const struct fastsocket_ops *ops = fastsocket_get_ops();
+
+	if (!ops)
+		return;
+	ops->forked(child);
+	module_put(ops->owner);
+}
+
 u32 __fastsocket_queued(const struct sock *sk)
 {
 	const struct request_sock_queue *queue = &inet_csk(sk)->icsk_accept_queue;
@@ -315,8 +355,8 @@ void fastsocket_unregister(void)
 	static_call_update(fastsocket_data_ready, fastsocket_no_data_ready);
 	static_call_update(fastsocket_accept, fastsocket_no_accept);
 	static_call_update(fastsocket_poll, fastsocket_no_poll);
-	synchronize_net();
 	WRITE_ONCE(fastsocket_ops, NULL);
+	synchronize_net();
 }
 EXPORT_SYMBOL_GPL(fastsocket_unregister);
 

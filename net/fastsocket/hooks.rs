@@ -11,14 +11,14 @@ use core::{
     ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, Ordering},
 };
-use kernel::{bindings, cpu::CpuId, error::to_result, prelude::*, sync::rcu};
+use kernel::{bindings, cpu::CpuId, error::to_result, prelude::*, sync::rcu, task::Task};
 
 use crate::{
     accept,
-    ffi::{AcceptCall, PollCall},
+    ffi::{AcceptCall, PollCall, SocketFile},
     group::Group,
     listener::{Listener, Locked},
-    poll,
+    mark, poll,
     slot::{Slot, Unfit},
     stats::{Counter, Stats},
     trace, State,
@@ -53,6 +53,8 @@ static OPS: Ops = Ops(bindings::fastsocket_ops {
     poll: Some(on_poll),
     changed: Some(changed),
     listen_stop: Some(listen_stop),
+    listened: Some(listened),
+    forked: Some(forked),
     queued: Some(queued),
     release: Some(release),
 });
@@ -185,6 +187,27 @@ unsafe extern "C" fn listen_stop(group: *mut c_void) {
     // SAFETY: The hook is called with the socket locked.
     let lock = unsafe { Locked::assume(group.primary()) };
     group.stop(&lock);
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.listened`.
+unsafe extern "C" fn listened(sock: *mut bindings::socket) {
+    // SAFETY: The hook is called for a TCP socket of a program, that stays open during the call.
+    if let Some(file) = unsafe { SocketFile::borrow(sock) } {
+        mark::listened(&file);
+    }
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.forked`.
+unsafe extern "C" fn forked(child: *mut bindings::task_struct) {
+    // SAFETY: A task that has not run yet stays during the call; the type is transparent.
+    let child = unsafe { &*child.cast::<Task>() };
+    if let Ok(state) = state() {
+        state.consumers.lock().spare(child);
+    }
 }
 
 /// # Safety

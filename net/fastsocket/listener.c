@@ -303,6 +303,38 @@ static bool fastsocket_same_cgroup(const struct sock *sk,
 }
 
 /**
+ * fastsocket_address() - the address that a socket is bound to.
+ * @sk: a TCP socket, kept by the caller.
+ * @address: a struct sockaddr_in or sockaddr_in6 is stored there; the scope is
+ *	the device that @sk is bound to, or 0.
+ *
+ * Not what getsockname(2) says, which a BPF program can change.
+ *
+ * Context: any.
+ */
+void fastsocket_address(const struct sock *sk, struct sockaddr_storage *address)
+{
+	struct sockaddr_in *sin = (struct sockaddr_in *)address;
+
+	memset(address, 0, sizeof(*address));
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)address;
+
+		sin6->sin6_family = AF_INET6;
+		sin6->sin6_port = inet_sk(sk)->inet_sport;
+		sin6->sin6_addr = sk->sk_v6_rcv_saddr;
+		sin6->sin6_scope_id = READ_ONCE(sk->sk_bound_dev_if);
+		return;
+	}
+#endif
+	sin->sin_family = AF_INET;
+	sin->sin_port = inet_sk(sk)->inet_sport;
+	sin->sin_addr.s_addr = inet_sk(sk)->inet_rcv_saddr;
+}
+EXPORT_SYMBOL_GPL(fastsocket_address);
+
+/**
  * fastsocket_shares() - may a SYN be given to another socket than its own?
  * @sk: the listener that the look-up found, and whose checks it has passed.
  * @peer: another listener.

@@ -5,6 +5,7 @@
 //! Listening TCP sockets: primaries and local listeners.
 
 use core::{
+    net::SocketAddr,
     ptr::{self, addr_of, NonNull},
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -17,7 +18,7 @@ use kernel::{
     types::{ARef, AlwaysRefCounted, Opaque},
 };
 
-use crate::{group::Group, slot::Slot, wait::WaitQueue};
+use crate::{group::Group, mark, slot::Slot, wait::WaitQueue};
 
 /// A TCP socket that listens, or did.
 ///
@@ -128,6 +129,15 @@ impl Listener {
     pub(crate) fn shares_with(&self, other: &Listener) -> bool {
         // SAFETY: By the type invariants of both.
         unsafe { bindings::fastsocket_shares(self.as_ptr(), other.as_ptr()) }
+    }
+
+    /// Returns the address that it is bound to; the scope is the device, if it is bound to one. Any
+    /// context.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let mut address = [0; mark::ADDRESS];
+        // SAFETY: By the type invariants; there is room for any address.
+        unsafe { bindings::fastsocket_address(self.as_ptr(), address.as_mut_ptr().cast()) };
+        mark::parse(&address).ok()
     }
 
     /// Does it listen? Any context.

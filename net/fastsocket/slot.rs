@@ -85,9 +85,11 @@ pub(crate) struct Slot {
     seen_dry: AtomicBool,
     /// The consumer registered just now: a slot that nobody serves may hold what came before.
     wide: AtomicBool,
-    /// How many connections were taken.
+    /// How many connections were taken, and how many of them by idle consumers of other slots.
     taken: AtomicU32,
-    /// For the timer: `taken` when it fired last, and how often in a row it was that already.
+    stolen: AtomicU32,
+    /// For the timer: how many others had taken when it fired last, and how often in a row it was that
+    /// already.
     seen: AtomicU32,
     still: AtomicU32,
     age: Age,
@@ -137,6 +139,7 @@ impl Slot {
                 seen_dry: AtomicBool::new(false),
                 wide: AtomicBool::new(false),
                 taken: AtomicU32::new(0),
+                stolen: AtomicU32::new(0),
                 seen: AtomicU32::new(0),
                 still: AtomicU32::new(0),
                 age: Age::new(),
@@ -245,6 +248,12 @@ impl Slot {
         }
     }
 
+    /// A consumer of another slot has taken a connection. That says nothing of how this one is served.
+    pub(crate) fn robbed(&self) {
+        self.stolen.fetch_add(1, Ordering::Relaxed);
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Is it the turn of the socket's own queue, if that has something?
     pub(crate) fn yields(&self) -> bool {
         self.taken.load(Ordering::Relaxed) % GLOBAL_SHARE == GLOBAL_SHARE - 1
@@ -299,7 +308,7 @@ impl Slot {
         if self.is_loaded() != loaded {
             self.loaded.store(loaded, Ordering::Relaxed);
             if let Some(group) = group {
-                group.count_loaded(loaded);
+                group.note_loaded(self.cpu, loaded);
             }
         }
     }
@@ -441,7 +450,8 @@ impl Slot {
             group.wake_idle(self, guard);
         }
 
-        let still = if self.seen.swap(taken, Ordering::Relaxed) == taken {
+        let served = taken.wrapping_sub(self.stolen.load(Ordering::Relaxed));
+        let still = if self.seen.swap(served, Ordering::Relaxed) == served {
             self.still.load(Ordering::Relaxed).saturating_add(1)
         } else {
             0

@@ -13,7 +13,7 @@ use kernel::{
     prelude::*,
 };
 
-use crate::{affinity::Mode, ffi::SocketFile, group, hooks, log::log, slot::Waits};
+use crate::{affinity::Mode, ffi::SocketFile, group, log::log, slot::Waits};
 
 /// `FSOCKET_IOC_SPAWN_LISTEN`: `cpu` is the CPU that the caller wants to serve, or negative.
 ///
@@ -42,7 +42,7 @@ pub(crate) fn spawn(fd: u32, cpu: i32) -> Result {
     Ok(())
 }
 
-/// `FSOCKET_IOC_SPAWN_ALL_LISTEN`: what a child does after `fork(2)`, and a new thread.
+/// `FSOCKET_IOC_SPAWN_ALL_LISTEN`: what the original's library does in a child, after `fork(2)`.
 ///
 /// Process context; sleeps.
 ///
@@ -51,8 +51,6 @@ pub(crate) fn spawn(fd: u32, cpu: i32) -> Result {
 /// `EPERM` if it is switched off, `ENOMEM`. Sockets that cannot be spawned are passed over.
 pub(crate) fn spawn_all() -> Result {
     check_enabled()?;
-    hooks::state()?.consumers.lock().release_heir()?;
-
     let mut fd = 0;
     while let Some(file) = SocketFile::next_listener(&mut fd) {
         match attach(&file) {
@@ -63,7 +61,12 @@ pub(crate) fn spawn_all() -> Result {
     Ok(())
 }
 
-fn check_enabled() -> Result {
+/// Is there spawning at all?
+///
+/// # Errors
+///
+/// `EPERM` if not.
+pub(crate) fn check_enabled() -> Result {
     if Mode::get() == Mode::Off {
         log!(7, "spawn refused: enable_listen_spawn=0");
         return Err(EPERM);
@@ -71,8 +74,12 @@ fn check_enabled() -> Result {
     Ok(())
 }
 
-/// Spawns a socket, unless it is.
-fn attach(file: &SocketFile) -> Result {
+/// Spawns a socket, unless it is. Process context; sleeps.
+///
+/// # Errors
+///
+/// As [`spawn`].
+pub(crate) fn attach(file: &SocketFile) -> Result {
     check_enabled()?;
     match group::attach(file) {
         Err(e) if e == EALREADY => Ok(()),

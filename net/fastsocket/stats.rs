@@ -27,6 +27,8 @@ pub(crate) enum Counter {
     Socket,
     /// Listening sockets spawned.
     Listen,
+    /// Of those, the ones that were marked, or are of a program that is.
+    Marked,
     /// Local listeners made.
     Slots,
     /// Connections accepted from the slot of the CPU that the caller runs on.
@@ -61,6 +63,7 @@ const FSOCKET_STATS: &[(&str, Counter)] = &[
     ("accept_foreign", Counter::AcceptForeign),
     ("stolen", Counter::Stolen),
     ("pushed", Counter::Pushed),
+    ("marked", Counter::Marked),
 ];
 
 /// The columns of `/proc/net/hash_stat`.

@@ -11,8 +11,13 @@
 //! is written when that changes only, so that a consumer who is about to sleep reads one clean line to
 //! learn that there is nothing to steal.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-use kernel::time::msecs_to_jiffies;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use kernel::{
+    alloc::Flags,
+    cpu::{self, CpuId},
+    prelude::*,
+    time::msecs_to_jiffies,
+};
 
 /// After this time, in milliseconds, a connection has waited for too long. A consumer that another task of
 /// its CPU has displaced is back sooner, by the scheduler's slice of 3 ms; whoever takes longer is busy.
@@ -61,6 +66,52 @@ impl Age {
         self.ticks.store(ticks, Ordering::Relaxed);
         ticks
     }
+}
+
+/// Of which CPUs the slots are loaded: a bit for each. It is read by all who have nothing to do, and
+/// written when that changes.
+pub(crate) struct LoadedCpus(KVec<AtomicUsize>);
+
+impl LoadedCpus {
+    pub(crate) fn new(flags: Flags) -> Result<Self> {
+        let mut words = KVec::new();
+        for _ in 0..cpu::nr_cpu_ids().div_ceil(usize::BITS) {
+            words.push(AtomicUsize::new(0), flags)?;
+        }
+        Ok(Self(words))
+    }
+
+    /// Any context.
+    pub(crate) fn set(&self, cpu: CpuId, loaded: bool) {
+        let bit = 1 << (cpu.get() % usize::BITS);
+        if let Some(word) = self.0.get((cpu.get() / usize::BITS) as usize) {
+            if loaded {
+                word.fetch_or(bit, Ordering::Relaxed);
+            } else {
+                word.fetch_and(!bit, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Any context.
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
+        let words = self.0.iter().map(|word| word.load(Ordering::Relaxed));
+        set_bits(words).filter_map(CpuId::new)
+    }
+}
+
+/// Returns the numbers of the bits that are set in a bitmap.
+#[inline]
+fn set_bits(words: impl Iterator<Item = usize>) -> impl Iterator<Item = u32> {
+    let firsts = (0..).step_by(usize::BITS as usize);
+    firsts.zip(words).flat_map(|(first, mut bits)| {
+        core::iter::from_fn(move || {
+            let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+            bits &= bits.wrapping_sub(1);
+            Some(first | bit)
+        })
+    })
 }
 
 #[cfg(CONFIG_KUNIT)]
@@ -120,7 +171,30 @@ mod tests {
         kunit_check_eq!(age.tick(2, 1), 0);
     }
 
+    fn bits_are_found_in_all_words() {
+        let bits = |words: &'static [usize]| set_bits(words.iter().copied());
+        kunit_check!(bits(&[]).next().is_none());
+        kunit_check!(bits(&[0, 0]).next().is_none());
+        kunit_check!(bits(&[0b1010, 1, usize::MAX << 63]).eq([1, 3, 64, 191]));
+        kunit_check_eq!(bits(&[usize::MAX]).count(), 64);
+    }
+
+    fn loaded_cpus_are_those_that_were_said_to_be() -> Result {
+        let cpus = LoadedCpus::new(GFP_KERNEL)?;
+        kunit_check!(cpus.iter().next().is_none());
+        for cpu in cpu::possible_cpus() {
+            cpus.set(cpu, true);
+            cpus.set(cpu, true);
+            kunit_check!(cpus.iter().eq([cpu]), "cpu {}", cpu);
+            cpus.set(cpu, false);
+        }
+        kunit_check!(cpus.iter().next().is_none());
+        Ok(())
+    }
+
     kernel::kunit_tests! { fastsocket_steal: [
+        bits_are_found_in_all_words,
+        loaded_cpus_are_those_that_were_said_to_be,
         a_queue_that_moves_fast_is_not_late,
         a_queue_that_moves_slowly_is_late,
         a_queue_that_stands_is_late_after_two_ticks,

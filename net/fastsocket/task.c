@@ -9,48 +9,52 @@
 
 #include <linux/cpumask.h>
 #include <linux/cpuset.h>
+#include <linux/cred.h>
 #include <linux/export.h>
 #include <linux/sched.h>
 #include <linux/sched/isolation.h>
+#include <linux/sched/signal.h>
 #include <linux/security.h>
+#include <linux/uidgid.h>
 #include <net/fastsocket.h>
 
-/* The CPUs, online or not, that the user, cpuset and boot line leave to current. */
-static void fastsocket_wish_mask(struct cpumask *mask)
+/* The CPUs, online or not, that the user, cpuset and boot line leave to a task. */
+static void fastsocket_wish_mask(struct task_struct *task, struct cpumask *mask)
 {
+	unsigned long flags;
 	bool asked;
 
-	cpuset_cpus_allowed(current, mask);
+	cpuset_cpus_allowed(task, mask);
 
-	raw_spin_lock_irq(&current->pi_lock);
-	asked = current->user_cpus_ptr;
+	raw_spin_lock_irqsave(&task->pi_lock, flags);
+	asked = task->user_cpus_ptr;
 	if (asked)
-		cpumask_and(mask, mask, current->user_cpus_ptr);
-	raw_spin_unlock_irq(&current->pi_lock);
+		cpumask_and(mask, mask, task->user_cpus_ptr);
+	raw_spin_unlock_irqrestore(&task->pi_lock, flags);
 
 	if (!asked)
 		cpumask_and(mask, mask, housekeeping_cpumask(HK_TYPE_DOMAIN));
 }
 
 /**
- * fastsocket_wish() - the CPUs that current may be bound to.
+ * fastsocket_wish() - the CPUs that a task may be bound to.
+ * @task: the task, referenced.
  * @bits: filled in; a bitmap of nr_cpu_ids bits.
  *
  * The intersection of its cpuset, of what sched_setaffinity(2) was asked for,
  * if it was, and of the CPUs online; isolated CPUs only if they were asked
- * for. What current is bound to now does not count: a child inherits that from
- * a parent that was bound by us.
+ * for. What it is bound to now does not count.
  *
  * Context: process, may sleep.
  * Return: 0 or -ENOMEM.
  */
-int fastsocket_wish(unsigned long *bits)
+int fastsocket_wish(struct task_struct *task, unsigned long *bits)
 {
 	cpumask_var_t mask;
 
 	if (!alloc_cpumask_var(&mask, GFP_KERNEL))
 		return -ENOMEM;
-	fastsocket_wish_mask(mask);
+	fastsocket_wish_mask(task, mask);
 	cpumask_and(mask, mask, cpu_online_mask);
 	bitmap_copy(bits, cpumask_bits(mask), nr_cpu_ids);
 	free_cpumask_var(mask);
@@ -71,65 +75,147 @@ bool fastsocket_is_program(void)
 EXPORT_SYMBOL_GPL(fastsocket_is_program);
 
 /**
- * fastsocket_bound_cpu() - the only CPU that current may run on.
+ * fastsocket_bound_cpu() - the only CPU that a task may run on.
+ * @task: the task, referenced.
  *
  * Return: its number, or -1 if there are several.
  */
-int fastsocket_bound_cpu(void)
+int fastsocket_bound_cpu(struct task_struct *task)
 {
-	if (current->nr_cpus_allowed != 1)
+	if (READ_ONCE(task->nr_cpus_allowed) != 1)
 		return -1;
-	return cpumask_first(current->cpus_ptr);
+	return cpumask_first(task->cpus_ptr);
 }
 EXPORT_SYMBOL_GPL(fastsocket_bound_cpu);
 
-static int fastsocket_set_cpus(const struct cpumask *mask)
-{
-	int err;
-
-	if (current->flags & PF_NO_SETAFFINITY)
-		return -EINVAL;
-	err = security_task_setscheduler(current);
-	if (err)
-		return err;
-	return set_cpus_allowed_ptr(current, mask);
-}
-
 /**
- * fastsocket_pin() - bind current to a CPU.
+ * fastsocket_pin() - bind a task to a CPU.
+ * @task: the task, referenced.
  * @cpu: the CPU, possible.
  *
  * Does not change what the user is taken to have wished for.
  *
- * Context: process, sleeps; runs on @cpu when it returns 0.
+ * Context: process, sleeps. If @task is current, it runs on @cpu when this
+ * returns 0.
  * Return: 0, -EINVAL if it must not be moved or @cpu is not to be had, or what
  * the security module says.
  */
-int fastsocket_pin(unsigned int cpu)
+int fastsocket_pin(struct task_struct *task, unsigned int cpu)
 {
-	return fastsocket_set_cpus(cpumask_of(cpu));
+	int err;
+
+	if (task->flags & PF_NO_SETAFFINITY)
+		return -EINVAL;
+	err = security_task_setscheduler(task);
+	if (err)
+		return err;
+	return set_cpus_allowed_ptr(task, cpumask_of(cpu));
 }
 EXPORT_SYMBOL_GPL(fastsocket_pin);
 
 /**
- * fastsocket_unpin() - let current run where the user wishes.
+ * fastsocket_unpin() - let a task run where the user wishes.
+ * @task: the task, referenced; it was bound by fastsocket_pin(), or its parent.
  *
  * Context: process, sleeps.
- * Return: as fastsocket_pin(), or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EINVAL if there is no such CPU.
  */
-int fastsocket_unpin(void)
+int fastsocket_unpin(struct task_struct *task)
 {
 	cpumask_var_t mask;
 	int err;
 
 	if (!alloc_cpumask_var(&mask, GFP_KERNEL))
 		return -ENOMEM;
-	fastsocket_wish_mask(mask);
-	err = fastsocket_set_cpus(mask);
+	fastsocket_wish_mask(task, mask);
+	err = set_cpus_allowed_ptr(task, mask);
 	free_cpumask_var(mask);
 	return err;
 }
 EXPORT_SYMBOL_GPL(fastsocket_unpin);
+
+/**
+ * fastsocket_asked() - what sched_setaffinity(2) was asked for.
+ * @task: the task, referenced.
+ * @bits: if it was asked, filled in; a bitmap of nr_cpu_ids bits.
+ *
+ * The kernel forgets it when all CPUs that the task is bound to go offline,
+ * though it was we who bound it.
+ *
+ * Context: any.
+ * Return: a number by which one call of sched_setaffinity(2) is told from the
+ * next; 0 if there was none, or it is forgotten.
+ */
+unsigned long fastsocket_asked(struct task_struct *task, unsigned long *bits)
+{
+	unsigned long flags, id;
+
+	raw_spin_lock_irqsave(&task->pi_lock, flags);
+	id = (unsigned long)task->user_cpus_ptr;
+	if (id)
+		bitmap_copy(bits, cpumask_bits(task->user_cpus_ptr), nr_cpu_ids);
+	raw_spin_unlock_irqrestore(&task->pi_lock, flags);
+	return id;
+}
+EXPORT_SYMBOL_GPL(fastsocket_asked);
+
+/**
+ * fastsocket_ask() - set the affinity of a task for its user.
+ * @task: the task, referenced.
+ * @bits: what fastsocket_asked() said.
+ *
+ * Context: kernel thread, sleeps.
+ * Return: as sched_setaffinity(2).
+ */
+int fastsocket_ask(struct task_struct *task, const unsigned long *bits)
+{
+	cpumask_var_t mask;
+	int err;
+
+	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
+		return -ENOMEM;
+	bitmap_copy(cpumask_bits(mask), bits, nr_cpu_ids);
+	err = sched_setaffinity(task_pid_nr(task), mask);
+	free_cpumask_var(mask);
+	return err;
+}
+EXPORT_SYMBOL_GPL(fastsocket_ask);
+
+/**
+ * fastsocket_descends() - is current a part of a process, or its descendant?
+ * @ancestor: a thread of the process, referenced.
+ *
+ * Context: any.
+ */
+bool fastsocket_descends(struct task_struct *ancestor)
+{
+	struct task_struct *task = current, *parent;
+	bool found;
+
+	rcu_read_lock();
+	for (;;) {
+		found = same_thread_group(task, ancestor);
+		parent = rcu_dereference(task->real_parent);
+		/* The first task is its own parent. */
+		if (found || parent == task)
+			break;
+		task = parent;
+	}
+	rcu_read_unlock();
+	return found;
+}
+EXPORT_SYMBOL_GPL(fastsocket_descends);
+
+/**
+ * fastsocket_euid() - the effective user of current.
+ *
+ * Return: its number in the initial user namespace.
+ */
+u32 fastsocket_euid(void)
+{
+	return __kuid_val(current_euid());
+}
+EXPORT_SYMBOL_GPL(fastsocket_euid);
 
 /**
  * fastsocket_task_state() - can a task be expected to serve a queue?

@@ -9,7 +9,10 @@
 //! C header: [`include/uapi/linux/fastsocket.h`](srctree/include/uapi/linux/fastsocket.h)
 
 use core::mem::{offset_of, size_of};
-use kernel::{bindings, ioctl, miscdevice::Layout, prelude::*, static_assert, types::FromBytes};
+use kernel::{
+    bindings, ioctl, miscdevice::Layout, prelude::*, static_assert, types::FromBytes,
+    uaccess::UserPtr,
+};
 
 /// The number of a command: none has a size or a direction.
 const fn number(nr: u32) -> u32 {
@@ -24,6 +27,9 @@ pub(crate) const EPOLL_CTL: u32 = number(5);
 pub(crate) const SPAWN_LISTEN: u32 = number(6);
 pub(crate) const SHUTDOWN_LISTEN: u32 = number(7);
 pub(crate) const SPAWN_ALL_LISTEN: u32 = number(8);
+pub(crate) const MARK: u32 = number(9);
+pub(crate) const UNMARK: u32 = number(10);
+pub(crate) const RUN: u32 = number(11);
 
 /// `struct fsocket_ioctl_arg`, with its union as words.
 #[derive(Clone, Copy)]
@@ -136,6 +142,18 @@ impl Command {
     pub(crate) fn epoll(&self) -> (i32, i32, usize) {
         (self.int(0), self.int(2), self.pointer(4, 0))
     }
+
+    /// `mark_op`: where the address is, and how long.
+    pub(crate) fn mark(&self) -> (UserPtr, usize) {
+        let len = match self.layout {
+            Layout::Native => self.int(2),
+            Layout::Compat => self.int(1),
+        };
+        (
+            self.layout.user_ptr(self.pointer(0, 0)),
+            len as u32 as usize,
+        )
+    }
 }
 
 #[cfg(CONFIG_KUNIT)]
@@ -192,6 +210,12 @@ mod tests {
             a.op.epoll_op.ev = 0x7fff_0000_1111_2222 as *mut _;
         });
         kunit_check_eq!(c.epoll(), (5, 3, 0x7fff_0000_1111_2222));
+
+        let c = native(|a| {
+            a.op.mark_op.addr = 0x7fff_0000_3333_4444 as *mut _;
+            a.op.mark_op.addr_len = 28;
+        });
+        kunit_check_eq!(c.mark(), (0x7fff_0000_3333_4444, 28));
     }
 
     fn reads_what_a_32_bit_program_wrote() {
@@ -209,6 +233,8 @@ mod tests {
         kunit_check_eq!(c.accept(), (0xffff_0010, 0xffff_0020, 0o4000));
         let c = compat([5, 0xa5a5_a5a5, 1, 0xa5a5_a5a5, 0xffff_0030]);
         kunit_check_eq!(c.epoll(), (5, 1, 0xffff_0030));
+        let c = compat([0xffff_0040, 16, 0xa5a5_a5a5, 0xa5a5_a5a5, 0xa5a5_a5a5]);
+        kunit_check_eq!(c.mark(), (0xffff_0040, 16));
     }
 
     kernel::kunit_tests! { fastsocket_uapi: [

@@ -65,6 +65,14 @@ struct fsocket_ioctl_arg {
 			__u32 time_out;
 			struct epoll_event *ev;
 		} epoll_op;
+		/**
+		 * @op.mark_op: FSOCKET_IOC_MARK, FSOCKET_IOC_UNMARK: a
+		 * struct sockaddr_in or sockaddr_in6, and its size.
+		 */
+		struct {
+			void *addr;
+			__u32 addr_len;
+		} mark_op;
 	} op;
 };
 
@@ -86,10 +94,28 @@ struct fsocket_ioctl_arg {
 #define FSOCKET_IOC_SHUTDOWN_LISTEN	_IO(FSOCKET_IOC_MAGIC, 0x07)
 /*
  * FSOCKET_IOC_SPAWN_LISTEN for every listening TCP socket that the caller has
- * open, without a choice of CPU; reads no field. Also lets the calling thread
- * run where the user wishes again if it has but inherited that it is bound to
- * a CPU: to be called after fork(2), and in a new thread.
+ * open, without a choice of CPU; reads no field.
  */
 #define FSOCKET_IOC_SPAWN_ALL_LISTEN	_IO(FSOCKET_IOC_MAGIC, 0x08)
+
+/*
+ * For programs that know nothing of this: sockets are spawned when they begin
+ * to listen.
+ */
+
+/*
+ * From now on, those of the caller's network namespace that are bound to the
+ * address, which must have a port. The wildcard address stands for all of its
+ * family, and a sin6_scope_id of 0 for all. Needs CAP_NET_ADMIN.
+ */
+#define FSOCKET_IOC_MARK		_IO(FSOCKET_IOC_MAGIC, 0x09)
+/* Takes an FSOCKET_IOC_MARK back. Sockets that are spawned stay so. */
+#define FSOCKET_IOC_UNMARK		_IO(FSOCKET_IOC_MAGIC, 0x0a)
+/*
+ * While this open file is, those of the calling process and its descendants;
+ * reads no field. Descendants that run as another user count only if the
+ * caller has CAP_NET_ADMIN.
+ */
+#define FSOCKET_IOC_RUN			_IO(FSOCKET_IOC_MAGIC, 0x0b)
 
 #endif /* _UAPI_LINUX_FASTSOCKET_H */
