@@ -136,34 +136,79 @@ FS_TEST(cpu, wish)
 	}
 }
 
-FS_TEST(cpu, child_has_no_wish)
+/* Is not bound, and may be by itself, to a CPU that is not its creator's. */
+static void expect_free(struct __test_metadata *_metadata, const cpu_set_t *wish,
+			int lfd, bool spawned, int mine)
+{
+	EXPECT_TRUE(same_mask(wish));
+	ASSERT_LE(0, consumer(lfd, EPOLLIN));
+	if (!spawned) {
+		EXPECT_TRUE(same_mask(wish));
+		return;
+	}
+	EXPECT_LE(0, only_cpu(0));
+	EXPECT_TRUE(CPU_ISSET(only_cpu(0), wish));
+	if (CPU_COUNT(wish) > 1)
+		EXPECT_NE(mine, only_cpu(0));
+}
+
+FS_TEST(cpu, child_is_not_bound)
 {
 	pid_t pid;
 	int mine;
 
-	/* The master is pinned; what its child inherits is not its own wish. */
 	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
 	mine = only_cpu(0);
 	pid = fork_child();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		EXPECT_EQ(mine, only_cpu(0));
-		if (variant->spawned)
-			EXPECT_EQ(0, fs_spawn_all());
-		EXPECT_TRUE(same_mask(&self->start));
-		ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
-		expect_pinned(&self->start);
-		if (variant->spawned && cpu_count() > 1)
-			EXPECT_NE(mine, only_cpu(0));
+		expect_free(_metadata, &self->start, self->l.fd, variant->spawned, mine);
 		_exit(0);
 	}
 	EXPECT_EQ(0, reap(pid));
+	expect_pinned(&self->start);
+}
+
+static void *mask_of_thread(void *set)
+{
+	return (void *)(long)mask_of(0, set);
+}
+
+FS_TEST(cpu, thread_is_not_bound)
+{
+	void *ret = NULL;
+	pthread_t thread;
+	cpu_set_t set;
+
+	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, mask_of_thread, &set));
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_EQ(NULL, ret);
+	EXPECT_TRUE(CPU_EQUAL(&self->start, &set));
+	expect_pinned(&self->start);
+}
+
+/* As posix_spawn() and system() do it: no code of a library's runs in between. */
+FS_TEST(cpu, program_is_not_bound)
+{
+	char want[64];
+	int i;
+
+	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+	for (i = 0; i < cpu_count() && cpu_id(i) == i; i++)
+		;
+	if (i < cpu_count())
+		SKIP(return, "the CPUs are not numbered in a row");
+	snprintf(want, sizeof(want), "test $(nproc) = %d", cpu_count());
+	EXPECT_EQ(0, system(want));
+	expect_pinned(&self->start);
 }
 
 FS_TEST(cpu, child_keeps_the_wish)
 {
 	cpu_set_t wish;
 	pid_t pid;
+	int mine;
 
 	FS_NEED_CPUS(2);
 	CPU_ZERO(&wish);
@@ -172,14 +217,30 @@ FS_TEST(cpu, child_keeps_the_wish)
 	ASSERT_EQ(0, sched_setaffinity(0, sizeof(wish), &wish));
 	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
 	expect_pinned(&wish);
+	mine = only_cpu(0);
 	pid = fork_child();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		if (variant->spawned)
-			EXPECT_EQ(0, fs_spawn_all());
-		EXPECT_TRUE(same_mask(&wish));
-		ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
-		expect_pinned(&wish);
+		expect_free(_metadata, &wish, self->l.fd, variant->spawned, mine);
+		_exit(0);
+	}
+	EXPECT_EQ(0, reap(pid));
+}
+
+/* Who is bound by its user to the very CPU that it serves gives that on. */
+FS_TEST(cpu, child_keeps_one_cpu)
+{
+	pid_t pid;
+	int mine;
+
+	ASSERT_EQ(0, pin_to(cpu_id(0)));
+	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+	EXPECT_EQ(cpu_id(0), only_cpu(0));
+	mine = only_cpu(0);
+	pid = fork_child();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		EXPECT_EQ(mine, only_cpu(0));
 		_exit(0);
 	}
 	EXPECT_EQ(0, reap(pid));
@@ -242,41 +303,62 @@ FS_TEST(cpu, more_workers_than_cpus)
 	start_and_look(_metadata, &self->pool, &self->l, 2 * cpu_count() + 1, true);
 }
 
+/* What a worker's user has asked for before its CPU is taken away, and while. */
+enum asked { NOTHING, BEFORE, MEANWHILE };
+
 /* Its CPU is taken away and comes back: so does it, unless somebody moved it. */
 FS_TEST(cpu, comes_back_with_its_cpu)
 {
-	int cpu = cpu_id(cpu_count() - 1), i, moved;
-	cpu_set_t first;
-	pid_t tid = 0;
+	int cpu = cpu_id(cpu_count() - 1), i, served = 0;
+	cpu_set_t first, both;
+	enum asked asked;
+	pid_t tid;
 
 	if (!variant->spawned)
 		SKIP(return, "about spawned sockets");
 	FS_NEED_CPUS(2);
 	CPU_ZERO(&first);
 	CPU_SET(cpu_id(0), &first);
-	for (moved = 0; moved <= 1; moved++) {
-		ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true,
+	both = first;
+	CPU_SET(cpu, &both);
+	for (asked = NOTHING; asked <= MEANWHILE; asked++) {
+		ASSERT_EQ(0, sched_setaffinity(0, sizeof(both),
+					       asked == BEFORE ? &both : &self->start));
+		ASSERT_EQ(0, pool_start(&self->pool, &self->l,
+					asked == BEFORE ? 2 : cpu_count(), true,
 					worker_by_epoll));
 		ASSERT_TRUE(pool_asleep(&self->pool));
-		for (i = 0; i < cpu_count(); i++)
+		tid = 0;
+		for (i = 0; i < self->pool.nr; i++)
 			if (only_cpu(self->pool.sh->tid[i]) == cpu)
 				tid = self->pool.sh->tid[i];
 		ASSERT_LT(0, tid);
 		if (cpu_online(cpu, false))
 			SKIP(return, "CPU %d cannot be unplugged", cpu);
+		/* What its user asked for holds, though the CPU is gone. */
+		if (asked == BEFORE)
+			EXPECT_EQ(cpu_id(0), only_cpu(tid));
 		EXPECT_EQ(0, pool_load(&self->pool, CONNS));
 		EXPECT_NE(cpu, only_cpu(tid));
-		if (moved)
-			ASSERT_EQ(0, sched_setaffinity(tid, sizeof(first), &first));
+		if (asked == MEANWHILE)
+			ASSERT_EQ(0, sched_setaffinity(tid, sizeof(both), &both));
 		ASSERT_EQ(0, cpu_online(cpu, true));
-		EXPECT_TRUE(WAIT_FOR(!request(&self->l, cpu, 0) &&
-				     (moved || only_cpu(tid) == cpu)));
+		if (asked == MEANWHILE)
+			/* Long enough for what must not be. */
+			sleep_ms(QUIET_MS);
+		else
+			/* Without that it looks at its sockets. */
+			EXPECT_TRUE(WAIT_FOR(only_cpu(tid) == cpu));
+		EXPECT_EQ(0, request(&self->l, cpu, 0));
 		EXPECT_EQ(0, pool_load(&self->pool, CONNS));
-		EXPECT_EQ(moved ? cpu_id(0) : cpu, only_cpu(tid));
+		EXPECT_EQ(asked == MEANWHILE ? -1 : cpu, only_cpu(tid) < 0 ? -1 : only_cpu(tid));
 		ASSERT_EQ(0, pool_stop(&self->pool));
 		ASSERT_EQ(0, pool_error(&self->pool));
 		memset(&self->pool, 0, sizeof(self->pool));
+		served++;
 	}
+	EXPECT_EQ(3, served);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(self->start), &self->start));
 }
 
 FS_TEST(cpu, killed_worker_does_not_count)
