@@ -308,7 +308,7 @@ pub(crate) fn listened(file: &SocketFile) {
                 &guard,
             );
         }
-        Err(e) => log!(4, "a socket that is marked stays as it is: {e:?}"),
+        Err(e) => log!(3, "a socket that is marked cannot be spawned: {e:?}"),
     }
 }
 

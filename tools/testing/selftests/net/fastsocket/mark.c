@@ -351,6 +351,19 @@ FS_TEST(mark, others)
 	EXPECT_EQ(0, marked());
 }
 
+/* It says so in the log, and the program notices nothing. */
+FS_TEST(mark, cannot_be_spawned)
+{
+	struct tcp_md5sig md5 = { .tcpm_keylen = 1, .tcpm_key = "k" };
+
+	memcpy(&md5.tcpm_addr, &self->ss, sizeof(md5.tcpm_addr));
+	ASSERT_EQ(0, setsockopt(self->l.fd, IPPROTO_TCP, TCP_MD5SIG, &md5, sizeof(md5)));
+	ASSERT_EQ(0, MARK(self));
+	EXPECT_EQ(0, listen(self->l.fd, SOMAXCONN));
+	EXPECT_EQ(0, marked());
+	EXPECT_EQ(-EOPNOTSUPP, fs_spawn(self->l.fd, -1));
+}
+
 static int run_ask(int fd)
 {
 	/* Reads no field. */
