@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The kernel's own network tests, without the module, with it loaded but not used, and with each
-# listener spawned by the library: each must have the same result, whatever that is on this kernel. Some of these tests race against the clock
-# (epoll60): those that differ are run again all ways, twice at the most, and count as the same when
-# each result with the module was seen without it, or the other way round.
+# listener spawned by the library: each must have the same result, whatever that is on this kernel.
+# Some of these tests race against the clock (epoll60): those that differ are run again all ways,
+# twice at the most, and count as the same when each result with the module was seen without it, or
+# the other way round.
 
 . "$(dirname "$0")/../tap.sh"
 
@@ -19,13 +20,31 @@ run=(reuseport_bpf reuseport_bpf_cpu reuseport_dualstack reuseport_addr_any.sh
 	reuseaddr_conflict reuseaddr_ports_exhausted.sh stress_reuseport_listen.sh
 	tcp_fastopen_backup_key.sh tcp_inq bind_bhash.sh bind_wildcard bind_timewait so_incoming_cpu
 	so_netns_cookie sk_bind_sendto_listen sk_connect_zero_addr ip_local_port_range.sh
-	epoll_busy_poll epoll_wakeup_test)
+	epoll_busy_poll epoll_wakeup_test migrate_reuseport select_reuseport sk_lookup)
 
 out=$BUILD/selftests/kernel
 mkdir -p "$out"
+
+# bpf TEST OBJECT FUNCTION: one of the kernel's tests of BPF, by bpf_test.c.
+bpf() {
+	local tools=$SRC/tools dir=$SRC/tools/testing/selftests/bpf
+	# The programs say by bpf_trace_printk() why they failed; a kernel without probes has none.
+	clang-19 --target=bpf -mcpu=v3 -g -O2 -fno-strict-aliasing '-Dbpf_trace_printk(...)=0' \
+		-Wno-compare-distinct-pointer-types -I"$dir" -isystem "$BUILD/vm/usr/include" \
+		-idirafter "/usr/include/$(gcc -print-multiarch)" \
+		-c "$dir/progs/$2.c" -o "$out/$2.bpf.o" &&
+	/usr/sbin/bpftool gen skeleton "$out/$2.bpf.o" name "$2" >"$out/$2.skel.h" &&
+	gcc -g -O2 -Wall -D_GNU_SOURCE= -DPROG_TEST="\"prog_tests/$1.c\"" -DRUN="$3" \
+		-I"$out" -I"$dir" -I"$dir/.." -I"$tools/include" -I"$tools/include/uapi" \
+		"$TESTING/bpf_test.c" "$dir/network_helpers.c" -lbpf -o "$out/$1"
+}
+
 build() {
 	selftests net OUTPUT="$out" "${net[@]/#/$out/}" &&
 	selftests filesystems/epoll OUTPUT="$out" "$out/epoll_wakeup_test" &&
+	bpf migrate_reuseport test_migrate_reuseport serial_test_migrate_reuseport &&
+	bpf select_reuseport test_select_reuseport_kern serial_test_select_reuseport &&
+	bpf sk_lookup test_sk_lookup test_sk_lookup &&
 	(cd "$SRC/tools/testing/selftests/net" && cp "${scripts[@]}" "$out/") &&
 	mkdir -p "$out/../lib" && cp -r "$SRC/tools/testing/selftests/kselftest" "$out/../"
 }
