@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Our kselftests, in a guest with 1 and with 4 CPUs.
+# Our kselftests, in guests with 1 and 4 CPUs; with 2 and 8, those of them that the number of CPUs
+# makes a difference to.
 
 . "$(dirname "$0")/../tap.sh"
 
@@ -12,12 +13,19 @@ if ! have_selftests; then
 fi
 try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
-for cpus in 1 4; do
-	rounds=50
-	[ $cpus != 1 ] || rounds=5
+by_cpus=(affinity churn locality reuseport steal storm strand waiters)
+for cpus in 1 2 4 8; do
+	run=("${tests[@]}") reloads=50 kills=50 requests=3000 storm=60
+	case $cpus in
+	1) reloads=5 kills=5 ;;
+	2) run=("${by_cpus[@]}") kills=2 storm=15 ;;
+	# nginx has fewer workers than there are CPUs.
+	8) run=("${by_cpus[@]}" nginx.sh) reloads=1 kills=2 requests=500 storm=15 ;;
+	esac
 	guest "kselftest-$cpus" -k vm -c $cpus -t 2400 -- LOAD=1 LIMIT=900 \
-		FASTSOCKET_RELOADS=$rounds FASTSOCKET_KILLS=$rounds \
-		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${tests[@]}"
+		FASTSOCKET_RELOADS=$reloads FASTSOCKET_KILLS=$kills \
+		FASTSOCKET_REQUESTS=$requests FASTSOCKET_STORM_SECS=$storm \
+		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 	retap "$cpus CPUs" $? "$BUILD/logs/kselftest-$cpus.out"
 done
 plan

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Our kselftests on the debug kernel (lockdep, KASAN, RCU and sleep checks, ...), and a look for
-# leaked memory after them.
+# leaked memory after them: all with 4 CPUs; with 2 and 8, those in which workers serve each other's CPUs.
 
 . "$(dirname "$0")/../tap.sh"
 
@@ -13,8 +13,14 @@ if ! have_selftests; then
 fi
 try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
-guest kselftest-debug -k debug -c 4 -m 3G -t 3000 -- LOAD=1 LIMIT=900 KMEMLEAK=1 FASTSOCKET_ROUNDS=1 \
-	FASTSOCKET_RELOADS=3 FASTSOCKET_KILLS=5 FASTSOCKET_REQUESTS=300 \
-	"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${tests[@]}"
-retap debug $? "$BUILD/logs/kselftest-debug.out"
+by_cpus=(steal storm)
+for cpus in 2 4 8; do
+	run=("${by_cpus[@]}") storm=10
+	[ $cpus != 4 ] || run=("${tests[@]}") storm=20
+	guest "kselftest-debug-$cpus" -k debug -c $cpus -m 3G -t 3000 -- LOAD=1 LIMIT=900 KMEMLEAK=1 \
+		FASTSOCKET_ROUNDS=1 FASTSOCKET_RELOADS=3 FASTSOCKET_KILLS=5 FASTSOCKET_REQUESTS=300 \
+		FASTSOCKET_STORM_SECS=$storm \
+		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
+	retap "debug, $cpus CPUs" $? "$BUILD/logs/kselftest-debug-$cpus.out"
+done
 plan

@@ -3,22 +3,27 @@
  * Workers are killed and stopped under load. A connection that a worker had
  * accepted is the worker's; all others are served by whoever is left.
  *
- * The same is done with a socket for each worker (SO_REUSEPORT), of which
- * nothing is expected: what it loses is printed.
+ * The same is done with a socket for each worker (SO_REUSEPORT), chosen by a
+ * hash, and by the CPU that receives the connection. Nothing is expected of
+ * these: what they lose is printed.
  */
 #include "lib.h"
+#include <linux/filter.h>
 #include "kselftest_harness.h"
 
 #define WORKERS		4
 #define CLIENTS		4
 /* How many workers are killed, if FASTSOCKET_KILLS does not say, and stopped. */
 #define KILLS		50
-#define STOPS(kills)	((kills) / 5)
+#define STOPS(kills)	((kills) / 5 + 1)
+/* The last of them is stopped for so long, and how long others wait is printed. */
+#define STOP_MS		2000
 /* Connections of one client; their ports are distinct. */
 #define MAX_PER_CLIENT	8000
 #define FIRST_PORT	20000
 
-enum kind { PLAIN, SPAWNED, REUSEPORT };
+/* From the third on, each worker has a socket. */
+enum kind { PLAIN, SPAWNED, REUSEPORT, REUSEPORT_CPU };
 
 /* What a client and the workers know of a connection. */
 struct conn {
@@ -55,6 +60,7 @@ FIXTURE_VARIANT_ADD(churn, plain_v4) { PLAIN, V4 };
 FIXTURE_VARIANT_ADD(churn, spawned_v4) { SPAWNED, V4 };
 FIXTURE_VARIANT_ADD(churn, spawned_v6) { SPAWNED, V6 };
 FIXTURE_VARIANT_ADD(churn, reuseport_v4) { REUSEPORT, V4 };
+FIXTURE_VARIANT_ADD(churn, reuseport_cpu_v4) { REUSEPORT_CPU, V4 };
 
 static int kills(void)
 {
@@ -151,6 +157,8 @@ static void load(struct shared *sh, const struct listener *l, int me)
 		else
 			atomic_fetch_add(&sh->lost[me], 1);
 		close(fd);
+		/* The ports last for some seconds, however fast the machine is. */
+		sleep_ms(1);
 	}
 }
 
@@ -178,6 +186,8 @@ static void close_others(const int *lfd, int w)
 	ASSERT_LE(0, self->worker[w]);					\
 	if (!self->worker[w]) {						\
 		close_others(self->lfd, w);				\
+		if (variant->kind == REUSEPORT_CPU)			\
+			pin_to(cpu_id(w));				\
 		serve(self->sh, w, self->lfd[w]);			\
 		_exit(0);						\
 	}								\
@@ -185,9 +195,23 @@ static void close_others(const int *lfd, int w)
 
 static int open_listener(struct listener *l, enum kind kind, enum fam fam)
 {
-	int ret = listener_bind(l, fam, SOCK_NONBLOCK, kind == REUSEPORT);
+	int ret = listener_bind(l, fam, SOCK_NONBLOCK, kind >= REUSEPORT);
 
 	return ret ? ret : SYS(listen(l->fd, 1024));
+}
+
+/* Have a group choose the worker by the CPU. */
+static int choose_by_cpu(int lfd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_CPU),
+		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, WORKERS),
+		BPF_STMT(BPF_RET | BPF_A, 0),
+	};
+	struct sock_fprog prog = { ARRAY_SIZE(code), code };
+
+	return SYS(setsockopt(lfd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &prog,
+			      sizeof(prog)));
 }
 
 FIXTURE_SETUP(churn)
@@ -203,12 +227,14 @@ FIXTURE_SETUP(churn)
 	ASSERT_EQ(0, new_netns());
 	self->l.port = 0;
 	for (w = 0; w < WORKERS; w++) {
-		if (!w || variant->kind == REUSEPORT)
+		if (!w || variant->kind >= REUSEPORT)
 			ASSERT_EQ(0, open_listener(&self->l, variant->kind, variant->fam));
 		self->lfd[w] = self->l.fd;
 	}
 	if (variant->kind == SPAWNED)
 		ASSERT_EQ(0, fs_spawn(self->l.fd, -1));
+	if (variant->kind == REUSEPORT_CPU)
+		ASSERT_EQ(0, choose_by_cpu(self->l.fd));
 	for (w = 0; w < WORKERS; w++)
 		start_worker(w);
 	ASSERT_TRUE(WAIT_FOR(self->sh->ready == WORKERS));
@@ -287,7 +313,7 @@ FS_TEST(churn, killed)
 		ASSERT_EQ(0, kill(self->worker[w], SIGKILL));
 		ASSERT_EQ(128 + SIGKILL, reap(self->worker[w]));
 		atomic_store(&self->sh->serving[w], 0);
-		if (variant->kind == REUSEPORT) {
+		if (variant->kind >= REUSEPORT) {
 			/* The dead worker's socket goes with it. */
 			close(self->lfd[w]);
 			ASSERT_EQ(0, open_listener(&self->l, variant->kind, variant->fam));
@@ -303,7 +329,7 @@ FS_TEST(churn, killed)
 	       sum(self->sh->dropped));
 	/* A killed worker had one connection at the most. */
 	EXPECT_GE(n, sum(self->sh->dropped));
-	if (variant->kind != REUSEPORT) {
+	if (variant->kind < REUSEPORT) {
 		EXPECT_EQ(0, sum(self->sh->lost));
 		EXPECT_EQ(0, sum(self->sh->waited));
 	}
@@ -316,14 +342,15 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* How long connections waited until they were accepted, in microseconds. */
-static void print_delays(struct __test_metadata *_metadata, const struct shared *sh)
+/* How long connections waited that were made since, in microseconds. */
+static void print_delays(struct __test_metadata *_metadata, const struct shared *sh,
+			 long long since)
 {
 	static long long delay[65536];
 	int i, n = 0;
 
 	for (i = FIRST_PORT; i < 65536; i++)
-		if (sh->conn[i].accepted)
+		if (sh->conn[i].accepted && sh->conn[i].connected >= since)
 			delay[n++] = sh->conn[i].accepted - sh->conn[i].connected;
 	qsort(delay, n, sizeof(*delay), by_value);
 	if (n)
@@ -335,18 +362,20 @@ static void print_delays(struct __test_metadata *_metadata, const struct shared 
 FS_TEST(churn, stopped)
 {
 	int i, c, w, stuck = 0, done[CLIENTS], n = STOPS(kills());
+	long long since = 0;
 
 	start_clients();
 	for (i = 0; i < n; i++) {
 		w = i % WORKERS;
 		ASSERT_TRUE(progress(20));
+		since = now_us();
 		ASSERT_EQ(0, stop_at_rest(self->sh, self->worker[w], w, true));
 		for (c = 0; c < CLIENTS; c++)
 			done[c] = self->sh->done[c];
-		sleep_ms(QUIET_MS);
+		sleep_ms(i < n - 1 ? QUIET_MS : STOP_MS);
 		for (c = 0; c < CLIENTS; c++) {
 			/* Two: the first was perhaps as good as done. */
-			if (variant->kind == REUSEPORT)
+			if (variant->kind >= REUSEPORT)
 				stuck += self->sh->done[c] < done[c] + 2;
 			else
 				EXPECT_TRUE(WAIT_FOR(self->sh->done[c] >= done[c] + 2))
@@ -357,10 +386,10 @@ FS_TEST(churn, stopped)
 	ASSERT_TRUE(progress(20));
 	end_clients();
 	ASSERT_EQ(0, self->sh->err);
-	if (variant->kind == REUSEPORT)
+	if (variant->kind >= REUSEPORT)
 		TH_LOG("%d of %d clients waited for a worker that was stopped", stuck,
 		       n * CLIENTS);
-	print_delays(_metadata, self->sh);
+	print_delays(_metadata, self->sh, since);
 	EXPECT_EQ(0, sum(self->sh->lost));
 	EXPECT_EQ(0, sum(self->sh->waited));
 	EXPECT_EQ(0, sum(self->sh->dropped));

@@ -326,7 +326,8 @@ static void stop_and_go(struct __test_metadata *_metadata, struct listener *l,
 		EXPECT_EQ(0, get_int(l->fd, SOL_SOCKET, SO_ACCEPTCONN));
 		EXPECT_EQ(POLLHUP, poll_one(l->fd, POLLIN, 0));
 
-		ASSERT_EQ(0, listen(l->fd, 5));
+		/* They connect from all CPUs, before anybody accepts. */
+		ASSERT_EQ(0, listen(l->fd, MAX_CPUS));
 		if (keeps_port)
 			EXPECT_EQ(l->port, port_of(l->fd, getsockname));
 		l->port = port_of(l->fd, getsockname);
@@ -358,7 +359,7 @@ FS_TEST(life, stop_and_go_own_port)
 	len = listener_addr(&self->l, 1, &ss);
 	self->l.fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	ASSERT_EQ(0, SYS(bind(self->l.fd, (void *)&ss, len)));
-	ASSERT_EQ(0, listen(self->l.fd, 5));
+	ASSERT_EQ(0, listen(self->l.fd, MAX_CPUS));
 	if (variant->spawned)
 		ASSERT_EQ(0, fs_spawn(self->l.fd, -1));
 	stop_and_go(_metadata, &self->l, self->epfd, true);
