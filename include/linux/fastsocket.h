@@ -27,7 +27,7 @@ void __fastsocket_forked(struct task_struct *child);
 static inline void fastsocket_forked(struct task_struct *child)
 {
 	if (static_branch_unlikely(&fastsocket_enabled) &&
-	    current->nr_cpus_allowed == 1)
+	    child->nr_cpus_allowed == 1)
 		__fastsocket_forked(child);
 }
 

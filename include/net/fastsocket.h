@@ -43,8 +43,8 @@ struct task_struct;
  *	TCP_LISTEN; its local listeners must follow.
  * @listened: process context, may sleep: listen(2) succeeded on @sock, which
  *	may be spawned, and stays open during the call.
- * @forked: process context, may sleep: current, which may run on one CPU only,
- *	has made @child, which has not run yet.
+ * @forked: process context, may sleep: current has made @child, which may run
+ *	on one CPU only, and has not yet.
  * @queued: any context, under RCU: how many connections the local listeners
  *	of the socket that @group was attached to have queued.
  * @release: process context, may sleep: the last reference to the socket that
@@ -221,6 +221,7 @@ unsigned long fastsocket_asked(struct task_struct *task, unsigned long *bits);
 int fastsocket_ask(struct task_struct *task, const unsigned long *bits);
 bool fastsocket_descends(struct task_struct *ancestor);
 u32 fastsocket_euid(void);
+bool fastsocket_runs_for(u32 euid);
 enum fastsocket_task_state fastsocket_task_state(struct task_struct *task);
 
 /* trace.c */

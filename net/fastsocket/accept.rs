@@ -8,6 +8,7 @@
 //! is never starved; anybody else takes from wherever there is something. [`View`] is what `accept` and
 //! `poll` look at, so that what the one promises the other keeps.
 
+use core::ptr;
 use kernel::{cpu::CpuId, prelude::*};
 
 use crate::{
@@ -115,7 +116,8 @@ impl<'a> View<'a> {
             }
         }
         for slot in self.others() {
-            let steals = self.is_consumer() && slot.is_loaded();
+            let own = self.own.is_some_and(|own| ptr::eq(own, slot));
+            let steals = self.is_consumer() && slot.is_loaded() && !own;
             let res = self.take_from(call, slot, here, steals);
             if !empty(&res) {
                 return res;

@@ -48,6 +48,7 @@ impl Mode {
 }
 
 /// A set of CPUs.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Cpus(KVec<usize>);
 
 impl Cpus {
@@ -107,9 +108,8 @@ impl Asked {
     }
 
     /// Has the user asked for something else since? That the kernel has forgotten it is no answer.
-    fn is_over(&self, task: &Task) -> Result<bool> {
-        let now = Self::of(task)?.call;
-        Ok(now != 0 && now != self.call)
+    fn is_over(&self, now: &Asked) -> bool {
+        now.call != 0 && (now.call != self.call || now.cpus != self.cpus)
     }
 }
 
@@ -120,6 +120,8 @@ struct Consumer {
     /// It was bound here, when the user had asked for this, and nothing else since. [`None`] if it is
     /// the user who has the say.
     bound: Option<Asked>,
+    /// It was bound here at some time.
+    was_bound: bool,
 }
 
 impl Consumer {
@@ -127,44 +129,43 @@ impl Consumer {
         ffi::task_state(&self.task) == TaskState::Gone
     }
 
-    /// Is it to be bound to its CPU?
+    /// Is it to be bound to its CPU? Gives the kernel back what it has forgotten of the user's wish when
+    /// the CPU went. Process context; sleeps.
     fn is_ours(&mut self) -> Result<bool> {
-        let Some(asked) = &self.bound else {
+        let Some(asked) = &mut self.bound else {
             return Ok(false);
         };
-        if asked.is_over(&self.task)? {
+        let now = Asked::of(&self.task)?;
+        if asked.is_over(&now) {
             self.bound = None;
+            return Ok(false);
         }
-        Ok(self.bound.is_some())
+        if now.call == 0 && asked.call != 0 {
+            ffi::ask(&self.task, &asked.cpus.0)?;
+            *asked = Asked::of(&self.task)?;
+        }
+        Ok(true)
     }
 
-    /// Its CPU is about to go: lets it run where the user wishes. A kernel thread; sleeps.
-    fn displace(&mut self) -> Result {
-        if !self.is_ours()? {
-            return Ok(());
+    /// Lets it run where the user wishes, if it is bound here. Process context; sleeps.
+    fn release(&mut self) -> Result {
+        if self.is_ours()? {
+            ffi::unpin(&self.task)?;
         }
-        match &mut self.bound {
-            Some(asked) if asked.call != 0 => {
-                // The kernel may have forgotten already.
-                ffi::ask(&self.task, &asked.cpus.0)?;
-                *asked = Asked::of(&self.task)?;
-                Ok(())
-            }
-            _ => ffi::unpin(&self.task),
-        }
+        Ok(())
     }
 
-    /// Binds it to its CPU again, if that can be. Process context; sleeps.
-    fn repair(&mut self) -> Result {
-        if ffi::bound_cpu_of(&self.task) == Some(self.cpu)
-            || !self.is_ours()?
-            || !Cpus::wish(&self.task)?.has(self.cpu)
-        {
+    /// Binds it to its CPU, if that can be. Process context; sleeps.
+    fn bind(&mut self) -> Result {
+        if !self.is_ours()? || !Cpus::wish(&self.task)?.has(self.cpu) {
             return Ok(());
         }
-        ffi::pin(&self.task, self.cpu)?;
-        // The user may have asked meanwhile.
-        if !self.is_ours()? {
+        if ffi::bound_cpu_of(&self.task) != Some(self.cpu) {
+            ffi::pin(&self.task, self.cpu)?;
+        }
+        // The user may have asked, or the cpuset have changed, meanwhile.
+        if !self.is_ours()? || !Cpus::wish(&self.task)?.has(self.cpu) {
+            self.bound = None;
             ffi::unpin(&self.task)?;
         }
         Ok(())
@@ -192,12 +193,16 @@ impl Consumers {
         self.0.iter_mut().flatten()
     }
 
-    /// A CPU is about to go offline. A kernel thread; sleeps.
+    fn find(&mut self, task: &Task) -> Option<&mut Consumer> {
+        self.all().find(|c| ptr::eq(&*c.task, task))
+    }
+
+    /// A CPU is about to go offline. Process context; sleeps.
     pub(crate) fn displace(&mut self, cpu: CpuId) {
         self.prune();
         for consumer in self.all().filter(|c| c.cpu == cpu) {
             // Without memory, the task runs wherever the kernel lets it.
-            let _ = consumer.displace();
+            let _ = consumer.release();
         }
     }
 
@@ -206,19 +211,39 @@ impl Consumers {
         self.prune();
         for consumer in self.all() {
             // What cannot be bound is served all the same.
-            let _ = consumer.repair();
+            let _ = consumer.bind();
         }
     }
 
-    /// Lets a child or thread that the current task has made, and that has not run yet, run where the
-    /// user wishes, if the current task is bound only by us. Process context; sleeps.
-    pub(crate) fn spare(&mut self, child: &Task) {
-        let task = kernel::current!();
-        let parent = self.all().find(|c| ptr::eq(&*c.task, &*task));
-        if parent.is_some_and(|c| c.is_ours().unwrap_or(false)) {
-            // Without memory, it is bound like its parent.
-            let _ = ffi::unpin(child);
+    /// Lets all run where their users wish: the module goes. Process context; sleeps.
+    pub(crate) fn release(&mut self) {
+        self.prune();
+        for consumer in self.all() {
+            // Without memory, the task stays bound until its user says otherwise.
+            let _ = consumer.release();
         }
+        self.0 = KVec::new();
+    }
+
+    /// Lets a child or thread that the current task has made, and that has not run yet, run where the
+    /// user wishes, if it is bound because its parent was. Process context; sleeps.
+    pub(crate) fn spare(&mut self, child: &Task) {
+        let (task, bound) = (kernel::current!(), ffi::bound_cpu_of(child));
+        let parent = self.find(task);
+        let Some(parent) = parent.filter(|c| c.was_bound && Some(c.cpu) == bound) else {
+            return;
+        };
+        let mut free = || {
+            if parent.is_ours()? && Asked::of(child)?.call == 0 {
+                if let Some(asked) = parent.bound.as_ref().filter(|asked| asked.call != 0) {
+                    // The kernel forgot it before it was handed down.
+                    return ffi::ask(child, &asked.cpus.0);
+                }
+            }
+            ffi::unpin(child)
+        };
+        // Without memory, it is bound like its parent.
+        let _ = free();
     }
 
     fn cpu_of(&self, task: &Task) -> Option<CpuId> {
@@ -231,13 +256,19 @@ impl Consumers {
     }
 
     fn note(&mut self, task: &Task, cpu: CpuId, bound: Option<Asked>) -> Result {
-        if let Some(known) = self.all().find(|c| ptr::eq(&*c.task, task)) {
+        let was_bound = bound.is_some();
+        if let Some(known) = self.find(task) {
             known.cpu = cpu;
             known.bound = bound;
+            known.was_bound |= was_bound;
             return Ok(());
         }
-        let task = task.into();
-        let new = Some(Consumer { task, cpu, bound });
+        let new = Some(Consumer {
+            task: task.into(),
+            cpu,
+            bound,
+            was_bound,
+        });
         match self.0.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = new,
             None => self.0.push(new, GFP_KERNEL)?,
@@ -256,8 +287,11 @@ impl Consumers {
         let bound = ffi::bound_cpu();
         let task = kernel::current!();
 
-        let mut asked = None;
         self.prune();
+        // What the user wishes may be forgotten.
+        if let Some(known) = self.find(task) {
+            known.is_ours()?;
+        }
         let cpu = match mode {
             Mode::Off => return Ok(None),
             Mode::Bound => match (wanted, bound) {
@@ -267,12 +301,12 @@ impl Consumers {
                 (None, None) => return Ok(None),
             },
             Mode::Bind => {
-                let wish = Cpus::wish(&task)?;
+                let wish = Cpus::wish(task)?;
                 let cpu = match wanted {
                     Some(cpu) if wish.has(cpu) => cpu,
                     Some(_) => return Err(EINVAL),
                     // A CPU that was chosen before stays, for all the sockets that a task serves.
-                    None => match self.cpu_of(&task) {
+                    None => match self.cpu_of(task) {
                         Some(cpu) if bound == Some(cpu) && wish.has(cpu) => cpu,
                         _ => {
                             let users = |cpu| self.users(cpu);
@@ -284,14 +318,15 @@ impl Consumers {
                         }
                     },
                 };
-                asked = Some(Asked::of(&task)?);
-                if bound != Some(cpu) {
-                    ffi::pin(&task, cpu)?;
-                }
-                cpu
+                self.note(task, cpu, Some(Asked::of(task)?))?;
+                let Some(consumer) = self.find(task) else {
+                    return Ok(None);
+                };
+                consumer.bind()?;
+                return Ok((ffi::bound_cpu() == Some(cpu)).then_some(cpu));
             }
         };
-        self.note(&task, cpu, asked)?;
+        self.note(task, cpu, None)?;
         Ok(Some(cpu))
     }
 }
@@ -346,6 +381,33 @@ mod tests {
         kunit_check_eq!(users, [3, 3, 3, 3]);
     }
 
+    fn asking_again_is_noticed() -> Result {
+        let asked = |call, word| {
+            let mut cpus = Cpus::empty()?;
+            if let Some(first) = cpus.0.first_mut() {
+                *first = word;
+            }
+            Ok::<_, Error>(Asked { call, cpus })
+        };
+        let before = asked(7, 0b11)?;
+        kunit_check!(!before.is_over(&asked(7, 0b11)?));
+        kunit_check!(
+            before.is_over(&asked(8, 0b11)?),
+            "another call, for the same"
+        );
+        kunit_check!(
+            before.is_over(&asked(7, 0b10)?),
+            "its number was used again"
+        );
+        kunit_check!(!before.is_over(&asked(0, 0)?), "it was only forgotten");
+        kunit_check!(
+            asked(0, 0)?.is_over(&asked(7, 0b11)?),
+            "there was none before"
+        );
+        kunit_check!(!asked(0, 0)?.is_over(&asked(0, 0)?));
+        Ok(())
+    }
+
     fn sets_hold_what_the_kernel_says() -> Result {
         let wish = Cpus::wish(kernel::current!())?;
         kunit_check!(wish.iter().next().is_some(), "the test may run nowhere");
@@ -361,6 +423,7 @@ mod tests {
         stays_here_if_that_is_as_good,
         respects_what_is_allowed,
         spreads_evenly,
+        asking_again_is_noticed,
         sets_hold_what_the_kernel_says,
     ] }
 }

@@ -110,7 +110,7 @@ pub(crate) fn asked(task: &Task, bits: &mut [usize]) -> Result<usize> {
     Ok(unsafe { bindings::fastsocket_asked(as_ptr(task), bits.as_mut_ptr().cast()) as usize })
 }
 
-/// `sched_setaffinity(2)` of a task, with what [`asked`] said. A kernel thread; sleeps.
+/// `sched_setaffinity(2)` of a task, with what [`asked`] said. Process context; sleeps.
 pub(crate) fn ask(task: &Task, bits: &[usize]) -> Result {
     check_bits(bits)?;
     // SAFETY: As in `wish`; the bitmap is only read.
@@ -127,6 +127,12 @@ pub(crate) fn descends_from(ancestor: &Task) -> bool {
 pub(crate) fn euid() -> u32 {
     // SAFETY: It can be called in process context.
     unsafe { bindings::fastsocket_euid() }
+}
+
+/// Is the current task one of an ordinary program of a user, that has no privileges of its own?
+pub(crate) fn runs_for(euid: u32) -> bool {
+    // SAFETY: It can be called in process context.
+    unsafe { bindings::fastsocket_runs_for(euid) }
 }
 
 /// Has the current task `CAP_NET_ADMIN` over a network namespace, or [`None`], over all?

@@ -14,6 +14,7 @@
 #include <linux/module.h>
 #include <linux/net.h>
 #include <linux/poll.h>
+#include <linux/srcu.h>
 #include <linux/static_call.h>
 #include <linux/tcp.h>
 #include <net/fastsocket.h>
@@ -30,6 +31,9 @@ EXPORT_SYMBOL_GPL(fastsocket_enabled);
 
 /* Set while the module is loaded; spawned sockets hold references to it. */
 static const struct fastsocket_ops *fastsocket_ops;
+
+/* For hooks that sleep, and have no spawned socket that keeps the module. */
+DEFINE_STATIC_SRCU(fastsocket_srcu);
 
 static struct proto_ops fastsocket_stream_ops __ro_after_init;
 static struct proto_ops fastsocket_stream6_ops __ro_after_init;
@@ -86,44 +90,31 @@ void __fastsocket_listen_stop(struct sock *sk)
 		fastsocket_ops->listen_stop(queue->fastsocket_data);
 }
 
-/*
- * The operations, with a reference to the module, for hooks that sleep and
- * have no spawned socket that keeps it; NULL if it is about to go.
- */
-static const struct fastsocket_ops *fastsocket_get_ops(void)
-{
-	const struct fastsocket_ops *ops;
-
-	rcu_read_lock();
-	ops = READ_ONCE(fastsocket_ops);
-	if (ops && !try_module_get(ops->owner))
-		ops = NULL;
-	rcu_read_unlock();
-	return ops;
-}
-
 void __fastsocket_listened(struct socket *sock)
 {
 	const struct fastsocket_ops *ops;
+	int idx;
 
 	/* A socket of the kernel's own is nobody's to spawn. */
 	if (!sock->file || !sk_is_tcp(sock->sk))
 		return;
-	ops = fastsocket_get_ops();
-	if (!ops)
-		return;
-	ops->listened(sock);
-	module_put(ops->owner);
+	idx = srcu_read_lock(&fastsocket_srcu);
+	ops = READ_ONCE(fastsocket_ops);
+	if (ops)
+		ops->listened(sock);
+	srcu_read_unlock(&fastsocket_srcu, idx);
 }
 
 void __fastsocket_forked(struct task_struct *child)
 {
-	const struct fastsocket_ops *ops = fastsocket_get_ops();
+	const struct fastsocket_ops *ops;
+	int idx;
 
-	if (!ops)
-		return;
-	ops->forked(child);
-	module_put(ops->owner);
+	idx = srcu_read_lock(&fastsocket_srcu);
+	ops = READ_ONCE(fastsocket_ops);
+	if (ops)
+		ops->forked(child);
+	srcu_read_unlock(&fastsocket_srcu, idx);
 }
 
 u32 __fastsocket_queued(const struct sock *sk)
@@ -268,16 +259,20 @@ EXPORT_SYMBOL_GPL(fastsocket_group);
  * fastsocket_detach(). A spawned socket stays spawned until it is released.
  *
  * Context: process, may sleep; takes the socket lock.
- * Return: 0; -EALREADY if it is spawned; -EINVAL if it does not listen;
+ * Return: 0; -ENODEV if the module is about to go; -EALREADY if it is spawned;
+ * -EINVAL if it does not listen;
  * -EOPNOTSUPP if it is not TCP over IPv4 or IPv6, or uses what a local
  * listener cannot have.
  */
 int fastsocket_attach(struct socket *sock, void *group)
 {
+	const struct fastsocket_ops *hooks = READ_ONCE(fastsocket_ops);
 	struct sock *sk = sock->sk;
 	const struct proto_ops *ops;
 	int err;
 
+	if (!hooks)
+		return -ENODEV;
 	ops = fastsocket_plain_ops(READ_ONCE(sock->ops));
 	if (!ops || sk->sk_protocol != IPPROTO_TCP)
 		return -EOPNOTSUPP;
@@ -293,8 +288,11 @@ int fastsocket_attach(struct socket *sock, void *group)
 	if (!fastsocket_can_clone(sk))
 		goto out;
 
+	err = -ENODEV;
+	if (!try_module_get(hooks->owner))
+		goto out;
+
 	err = 0;
-	__module_get(fastsocket_ops->owner);
 	sock_hold(sk);
 	WRITE_ONCE(fastsocket_queue(sk)->fastsocket_data, group);
 	/* The operations look for the group, and the flag for the operations. */
@@ -356,6 +354,7 @@ void fastsocket_unregister(void)
 	static_call_update(fastsocket_accept, fastsocket_no_accept);
 	static_call_update(fastsocket_poll, fastsocket_no_poll);
 	WRITE_ONCE(fastsocket_ops, NULL);
+	synchronize_srcu(&fastsocket_srcu);
 	synchronize_net();
 }
 EXPORT_SYMBOL_GPL(fastsocket_unregister);

@@ -61,7 +61,7 @@ static OPS: Ops = Ops(bindings::fastsocket_ops {
 
 /// The hooks being connected, until this is dropped.
 pub(crate) struct Registration {
-    _state: Pin<KBox<State>>,
+    state: Pin<KBox<State>>,
 }
 
 impl Registration {
@@ -75,7 +75,7 @@ impl Registration {
         // SAFETY: The operations are static, and are unregistered by the drop.
         to_result(unsafe { bindings::fastsocket_register(&OPS.0) })
             .inspect_err(|_| STATE.store(ptr::null_mut(), Ordering::Release))?;
-        Ok(Self { _state: state })
+        Ok(Self { state })
     }
 }
 
@@ -83,6 +83,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         // SAFETY: It was registered.
         unsafe { bindings::fastsocket_unregister() };
+        self.state.consumers.lock().release();
         STATE.store(ptr::null_mut(), Ordering::Release);
     }
 }

@@ -39,8 +39,12 @@ use crate::{
     stats::{Counter, Stats},
 };
 
-/// How many addresses a network namespace may mark: a container's administrator may do it.
+/// How many addresses a network namespace may mark, where a container's administrator may do it; and how
+/// many processes administrators may hold, and all others together.
 const MOST: usize = 1024;
+
+/// How many processes a user may hold.
+const MOST_EACH: usize = 64;
 
 /// The addresses that are marked in a network namespace.
 pub(crate) struct Marks(Arc<List>);
@@ -205,7 +209,7 @@ struct Run {
     /// The [`Holder`], as a number.
     holder: usize,
     process: ARef<Task>,
-    /// As whom it ran, and that nobody else counts.
+    /// That only programs of this user count.
     only: Option<u32>,
 }
 
@@ -217,9 +221,18 @@ impl Runs {
         Self(KVec::new())
     }
 
+    /// May a process be added? There is a limit for what users have, so that they cannot make each
+    /// `listen(2)` slow, and another for what administrators have.
+    fn has_room(&self, only: Option<u32>) -> bool {
+        let runs = || self.0.iter().flatten();
+        let alike = runs().filter(|run| run.only.is_some() == only.is_some());
+        let same = runs().filter(|run| run.only == only);
+        alike.count() < MOST && (only.is_none() || same.count() < MOST_EACH)
+    }
+
     /// Are the sockets of the current task to be spawned?
     fn has_current(&self) -> bool {
-        let counts = |run: &Run| run.only.map_or(true, |euid| euid == ffi::euid());
+        let counts = |run: &Run| run.only.map_or(true, ffi::runs_for);
         let mut runs = self.0.iter().flatten().filter(|run| counts(run));
         runs.any(|run| ffi::descends_from(&run.process))
     }
@@ -245,17 +258,21 @@ impl Holder {
     ///
     /// # Errors
     ///
-    /// `EPERM` if there is no spawning, `EALREADY`, `ENOMEM`.
+    /// `EPERM` if there is no spawning, `EALREADY`, `ENOSPC` if there are too many, `ENOMEM`.
     pub(crate) fn run(&self) -> Result {
         spawn::check_enabled()?;
         let mut runs = hooks::state()?.runs.lock();
         if self.holds.load(Ordering::Relaxed) {
             return Err(EALREADY);
         }
+        let only = (!ffi::is_net_admin(None)).then(ffi::euid);
+        if !runs.has_room(only) {
+            return Err(ENOSPC);
+        }
         let run = Run {
             holder: self.id(),
             process: (&*kernel::current!()).into(),
-            only: (!ffi::is_net_admin(None)).then(ffi::euid),
+            only,
         };
         match runs.0.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(run),

@@ -12,28 +12,39 @@
 #include <linux/cred.h>
 #include <linux/export.h>
 #include <linux/sched.h>
+#include <linux/sched/coredump.h>
 #include <linux/sched/isolation.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
 #include <linux/uidgid.h>
 #include <net/fastsocket.h>
 
-/* The CPUs, online or not, that the user, cpuset and boot line leave to a task. */
+/*
+ * The CPUs, online or not, that user and cpuset leave to a task. CPUs that are
+ * isolated at boot are for tasks that were given them, by either.
+ */
 static void fastsocket_wish_mask(struct task_struct *task, struct cpumask *mask)
 {
+	const struct cpumask *common = housekeeping_cpumask(HK_TYPE_DOMAIN);
 	unsigned long flags;
 	bool asked;
 
 	cpuset_cpus_allowed(task, mask);
+	/* As that of the root's cpuset: nobody has given the task any. */
+	if (cpumask_subset(cpu_active_mask, mask))
+		asked = false;
+	else
+		asked = true;
 
 	raw_spin_lock_irqsave(&task->pi_lock, flags);
-	asked = task->user_cpus_ptr;
-	if (asked)
+	if (task->user_cpus_ptr && cpumask_intersects(mask, task->user_cpus_ptr)) {
 		cpumask_and(mask, mask, task->user_cpus_ptr);
+		asked = true;
+	}
 	raw_spin_unlock_irqrestore(&task->pi_lock, flags);
 
 	if (!asked)
-		cpumask_and(mask, mask, housekeeping_cpumask(HK_TYPE_DOMAIN));
+		cpumask_and(mask, mask, common);
 }
 
 /**
@@ -42,8 +53,8 @@ static void fastsocket_wish_mask(struct task_struct *task, struct cpumask *mask)
  * @bits: filled in; a bitmap of nr_cpu_ids bits.
  *
  * The intersection of its cpuset, of what sched_setaffinity(2) was asked for,
- * if it was, and of the CPUs online; isolated CPUs only if they were asked
- * for. What it is bound to now does not count.
+ * if it was, and of the CPUs online; isolated CPUs only if either names them.
+ * What it is bound to now does not count.
  *
  * Context: process, may sleep.
  * Return: 0 or -ENOMEM.
@@ -122,13 +133,21 @@ EXPORT_SYMBOL_GPL(fastsocket_pin);
  */
 int fastsocket_unpin(struct task_struct *task)
 {
-	cpumask_var_t mask;
-	int err;
+	cpumask_var_t mask, now;
+	int err = -ENOMEM;
 
 	if (!alloc_cpumask_var(&mask, GFP_KERNEL))
-		return -ENOMEM;
-	fastsocket_wish_mask(task, mask);
-	err = set_cpus_allowed_ptr(task, mask);
+		return err;
+	if (!alloc_cpumask_var(&now, GFP_KERNEL))
+		goto out;
+	/* Until the cpuset has not changed meanwhile. */
+	do {
+		fastsocket_wish_mask(task, mask);
+		err = set_cpus_allowed_ptr(task, mask);
+		fastsocket_wish_mask(task, now);
+	} while (!err && !cpumask_equal(mask, now));
+	free_cpumask_var(now);
+out:
 	free_cpumask_var(mask);
 	return err;
 }
@@ -164,18 +183,25 @@ EXPORT_SYMBOL_GPL(fastsocket_asked);
  * @task: the task, referenced.
  * @bits: what fastsocket_asked() said.
  *
- * Context: kernel thread, sleeps.
+ * Context: process, sleeps.
  * Return: as sched_setaffinity(2).
  */
 int fastsocket_ask(struct task_struct *task, const unsigned long *bits)
 {
 	cpumask_var_t mask;
+	pid_t pid = 0;
 	int err;
 
+	/* 0 is current, and what a task has that is gone, or not to be seen. */
+	if (task != current) {
+		pid = task_pid_vnr(task);
+		if (!pid)
+			return -ESRCH;
+	}
 	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
 		return -ENOMEM;
 	bitmap_copy(cpumask_bits(mask), bits, nr_cpu_ids);
-	err = sched_setaffinity(task_pid_nr(task), mask);
+	err = sched_setaffinity(pid, mask);
 	free_cpumask_var(mask);
 	return err;
 }
@@ -216,6 +242,21 @@ u32 fastsocket_euid(void)
 	return __kuid_val(current_euid());
 }
 EXPORT_SYMBOL_GPL(fastsocket_euid);
+
+/**
+ * fastsocket_runs_for() - is current an ordinary program of a user?
+ * @euid: the user, as fastsocket_euid() numbers it.
+ *
+ * Return: false as well if it got privileges when it was executed, from the
+ * set-user-ID bit or file capabilities, or must not be looked into for another
+ * reason.
+ */
+bool fastsocket_runs_for(u32 euid)
+{
+	return fastsocket_euid() == euid && current->mm &&
+	       get_dumpable(current->mm) == SUID_DUMP_USER;
+}
+EXPORT_SYMBOL_GPL(fastsocket_runs_for);
 
 /**
  * fastsocket_task_state() - can a task be expected to serve a queue?

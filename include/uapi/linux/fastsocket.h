@@ -113,8 +113,8 @@ struct fsocket_ioctl_arg {
 #define FSOCKET_IOC_UNMARK		_IO(FSOCKET_IOC_MAGIC, 0x0a)
 /*
  * While this open file is, those of the calling process and its descendants;
- * reads no field. Descendants that run as another user count only if the
- * caller has CAP_NET_ADMIN.
+ * reads no field. Descendants that run as another user, or have privileges by
+ * their file, count only if the caller has CAP_NET_ADMIN.
  */
 #define FSOCKET_IOC_RUN			_IO(FSOCKET_IOC_MAGIC, 0x0b)
 

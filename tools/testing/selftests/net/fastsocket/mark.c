@@ -4,10 +4,12 @@
  * address is marked, and where who started the program has asked for it.
  */
 #include "lib.h"
+#include <sys/resource.h>
 #include "kselftest_harness.h"
 
 #define NOBODY	65534
 #define MOST	1024
+#define MOST_EACH	64
 
 FIXTURE(mark)
 {
@@ -84,10 +86,10 @@ static bool file_says(const char *want)
 	return !strcmp(line, want);
 }
 
-/* A connection is served where it arrives, by who waits at the socket. */
+/* Who waits at the socket serves a CPU, and a connection that arrives there. */
 static void expect_local(struct __test_metadata *_metadata, struct listener *l)
 {
-	long long local = stat_total("fsocket_stats", "accept_local");
+	long long local = stat_total("hash_stat", "lookup_local");
 	int epfd = consumer(l->fd, EPOLLIN), fd;
 
 	ASSERT_LE(0, epfd);
@@ -96,7 +98,7 @@ static void expect_local(struct __test_metadata *_metadata, struct listener *l)
 	ASSERT_EQ(POLLIN, poll_one(epfd, POLLIN, WAIT_MS));
 	fd = accept_wait(l->fd);
 	EXPECT_LE(0, fd);
-	EXPECT_EQ(local + 1, stat_total("fsocket_stats", "accept_local"));
+	EXPECT_EQ(local + 1, stat_total("hash_stat", "lookup_local"));
 	close(fd);
 	close(epfd);
 }
@@ -493,11 +495,42 @@ FS_TEST(mark, run_as_user)
 		EXPECT_EQ(0, listen(self->l.fd, SOMAXCONN));
 		EXPECT_EQ(1, marked());
 		ASSERT_EQ(0, setresuid(NOBODY, NOBODY, NOBODY));
+		/* Nor does it for who changed its user, until it is an ordinary program. */
+		EXPECT_EQ(0, listen(self->l.fd, SOMAXCONN));
+		EXPECT_EQ(1, marked());
+		ASSERT_EQ(0, prctl(PR_SET_DUMPABLE, 1));
 		EXPECT_EQ(0, listen(self->l.fd, SOMAXCONN));
 		EXPECT_EQ(2, marked());
 		_exit(0);
 	}
 	EXPECT_EQ(0, reap(pid));
+}
+
+FS_TEST(mark, run_too_many)
+{
+	struct rlimit files = { 4 * MOST, 4 * MOST };
+	int i, dev[MOST + 1], status;
+	pid_t pid;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	pid = fork_child();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		ASSERT_EQ(0, setresuid(NOBODY, NOBODY, NOBODY));
+		for (i = 0; i <= MOST_EACH; i++) {
+			dev[i] = open(FS_DEVICE, O_RDONLY | O_CLOEXEC);
+			ASSERT_EQ(i < MOST_EACH ? 0 : -ENOSPC, run_ask(dev[i]));
+		}
+		close(dev[0]);
+		EXPECT_EQ(0, run_ask(dev[MOST_EACH]));
+		_exit(0);
+	}
+	status = reap(pid);
+	EXPECT_EQ(0, status);
+	for (i = 0; i <= MOST; i++) {
+		dev[i] = open(FS_DEVICE, O_RDONLY | O_CLOEXEC);
+		ASSERT_EQ(i < MOST ? 0 : -ENOSPC, run_ask(dev[i]));
+	}
 }
 
 TEST_HARNESS_MAIN
