@@ -9,7 +9,7 @@ fn main() {
         // A symbol that nobody provides is found when linking, not when an
         // administrator's program starts.
         "-Wl,-z,defs",
-        // A thread may be in our start routine: never unmap.
+        // A thread may be in a hook: never unmap.
         "-Wl,-z,nodelete",
         // `core` was compiled to unwind, and unoptimised code keeps referring to
         // the routine for that. Nothing here unwinds: there is none.

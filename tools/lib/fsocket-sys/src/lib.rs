@@ -10,6 +10,8 @@
 
 #![no_std]
 
+use core::ffi::c_void;
+
 #[allow(
     dead_code,
     missing_docs,
@@ -40,8 +42,14 @@ pub const EPOLL_CTL: u32 = bindings::FSOCKET_CMD_EPOLL_CTL;
 pub const SPAWN_LISTEN: u32 = bindings::FSOCKET_CMD_SPAWN_LISTEN;
 /// `shutdown(2)` of a listening socket.
 pub const SHUTDOWN_LISTEN: u32 = bindings::FSOCKET_CMD_SHUTDOWN_LISTEN;
-/// [`SPAWN_LISTEN`] for what the caller has open, after fork(2) or exec(2).
+/// [`SPAWN_LISTEN`] for every listening TCP socket that the caller has open.
 pub const SPAWN_ALL_LISTEN: u32 = bindings::FSOCKET_CMD_SPAWN_ALL_LISTEN;
+/// Spawns the sockets that begin to listen at an address.
+pub const MARK: u32 = bindings::FSOCKET_CMD_MARK;
+/// Takes a [`MARK`] back.
+pub const UNMARK: u32 = bindings::FSOCKET_CMD_UNMARK;
+/// Spawns the sockets on which the caller and its descendants begin to listen.
+pub const RUN: u32 = bindings::FSOCKET_CMD_RUN;
 
 impl IoctlArg {
     /// An argument for `fd` with every other byte zero.
@@ -59,10 +67,19 @@ impl IoctlArg {
         arg.op.spawn_op.cpu = cpu;
         arg
     }
+
+    /// The argument of [`MARK`] and [`UNMARK`]: a `sockaddr_in` or
+    /// `sockaddr_in6`, which must be there when the command is given.
+    pub fn mark(address: *const c_void, len: u32) -> Self {
+        let mut arg = Self::new(0);
+        arg.op.mark_op.addr = address.cast_mut();
+        arg.op.mark_op.addr_len = len;
+        arg
+    }
 }
 
-/// What the original ABI fixed, in numbers: a change of the header that
-/// breaks old binaries does not compile.
+/// The ABI in numbers, most of them the original's: a change of the header
+/// that breaks old binaries does not compile.
 mod abi {
     use super::*;
     use core::mem::{offset_of, size_of};
@@ -77,6 +94,9 @@ mod abi {
     const _: () = assert!(SPAWN_LISTEN == 0xf506);
     const _: () = assert!(SHUTDOWN_LISTEN == 0xf507);
     const _: () = assert!(SPAWN_ALL_LISTEN == 0xf508);
+    const _: () = assert!(MARK == 0xf509);
+    const _: () = assert!(UNMARK == 0xf50a);
+    const _: () = assert!(RUN == 0xf50b);
 
     const _: () = assert!(size_of::<IoctlArg>() == if POINTER == 8 { 32 } else { 28 });
     const _: () = assert!(offset_of!(IoctlArg, fd) == 0);
@@ -104,6 +124,8 @@ mod abi {
         epoll_op.ep_ctl_cmd == 8;
         epoll_op.time_out == 12;
         epoll_op.ev == 16;
+        mark_op.addr == 0;
+        mark_op.addr_len == POINTER;
     }
 }
 
@@ -118,6 +140,15 @@ mod tests {
         assert_eq!(arg.backlog, 0);
         // SAFETY: written by `spawn`, and any bytes are an integer.
         assert_eq!(unsafe { arg.op.spawn_op.cpu }, -1);
+    }
+
+    #[test]
+    fn mark_argument() {
+        let address = [0u8; 16];
+        let arg = IoctlArg::mark(address.as_ptr().cast(), 16);
+        // SAFETY: written by `mark`, and any bytes are a pointer or an integer.
+        let (addr, len) = unsafe { (arg.op.mark_op.addr, arg.op.mark_op.addr_len) };
+        assert_eq!((addr.cast_const().cast(), len), (address.as_ptr(), 16));
     }
 
     #[test]

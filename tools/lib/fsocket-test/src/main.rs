@@ -7,8 +7,8 @@
 //! `tests/preload.rs` on any host, and by the kernel's self tests with the
 //! device.
 
-mod children;
 mod errors;
+mod pins;
 mod sockets;
 mod threads;
 
@@ -30,10 +30,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("stderr-connection", sockets::stderr_connection),
     ("errors", errors::of_listen),
     ("errno", errors::preserved),
-    ("fork", children::fork_storm),
-    ("fork-in-handler", children::fork_in_handler),
-    ("threads", threads::leave_every_way),
     ("cancel", threads::listen_is_no_cancellation_point),
+    ("pins", pins::are_not_inherited),
 ];
 
 fn main() -> ExitCode {
@@ -81,19 +79,4 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, seen: T, expected: T) -> O
 /// Any error as the reason of a failure.
 fn reason(error: impl std::fmt::Display) -> String {
     error.to_string()
-}
-
-/// Binds the calling thread to one of its CPUs, as an automatic pin would.
-fn pin() -> Outcome {
-    let size = size_of::<libc::cpu_set_t>();
-    // SAFETY: zeros are an empty set, and the calls stay within `size`.
-    let bound = unsafe {
-        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
-        libc::sched_getaffinity(0, size, &mut allowed);
-        let cpu = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &allowed));
-        let mut one: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu.unwrap_or(0), &mut one);
-        libc::sched_setaffinity(0, size, &one)
-    };
-    expect("sched_setaffinity", bound, 0)
 }

@@ -26,9 +26,7 @@ impl Device {
         let _ = sys::ioctl(self.0, fsocket_sys::SPAWN_LISTEN, &arg);
     }
 
-    /// The same for every socket that this process has inherited listening;
-    /// and the calling thread gets back the CPUs that it was meant to have,
-    /// should it have inherited an automatic pin.
+    /// The same for every socket that this process has inherited listening.
     pub(crate) fn spawn_all(&self) {
         let arg = IoctlArg::spawn(-1, -1);
         let _ = sys::ioctl(self.0, fsocket_sys::SPAWN_ALL_LISTEN, &arg);

@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The interposed functions: what the program calls.
+//! The interposed function: what the program calls.
 //!
-//! This list and `exports.txt` are the whole surface. Each hook is checked
-//! against the C library's declaration by the compiler.
+//! It and `exports.txt` are the whole surface. The compiler checks it against
+//! the C library's declaration.
 
 use crate::device::{self, Device};
 use crate::sys::{self, Errno, SavedErrno};
-use crate::thread::{self, Create, Routine};
-use crate::{config, init, pin, warn};
-use core::ffi::{c_int, c_void};
+use crate::{config, warn};
+use core::ffi::c_int;
 
 const _: [unsafe extern "C" fn(c_int, c_int) -> c_int; 2] = [listen, libc::listen];
-const _: unsafe extern "C" fn(
-    *mut libc::pthread_t,
-    *const libc::pthread_attr_t,
-    Routine,
-    *mut c_void,
-) -> c_int = libc::pthread_create;
-const _: Create = pthread_create;
 
 /// listen(2), and the socket gets an accept queue on every CPU.
 #[cfg_attr(not(test), no_mangle)]
@@ -52,29 +44,4 @@ fn listen_and_spawn(fd: c_int, backlog: c_int) -> Result<(), Errno> {
         Err(error) => warn::plain(error),
     }
     Ok(())
-}
-
-/// pthread_create(3), and the thread does not inherit an automatic pin.
-#[cfg_attr(not(test), no_mangle)]
-unsafe extern "C" fn pthread_create(
-    thread: *mut libc::pthread_t,
-    attr: *const libc::pthread_attr_t,
-    routine: Routine,
-    arg: *mut c_void,
-) -> c_int {
-    let errno = SavedErrno::new();
-    let Some(create) = init::next_pthread_create() else {
-        return libc::EAGAIN;
-    };
-    let unpin = config::enabled() && pin::possible();
-    drop(errno);
-    // SAFETY: the caller keeps to the contract of `pthread_create`, which is
-    // that of both.
-    unsafe {
-        if unpin {
-            thread::create_unpinned(create, thread, attr, routine, arg)
-        } else {
-            create(thread, attr, routine, arg)
-        }
-    }
 }

@@ -9,19 +9,11 @@
 //! The kernel does nearly everything on the ordinary file descriptor: the
 //! listening *socket*, whoever holds it, gets the queues, and a task becomes
 //! a queue's consumer when it first polls that socket or waits in accept.
-//! Only two things are left that the kernel cannot see by itself:
-//!
-//! - that a listening socket is to be switched: [`hooks`] interposes
-//!   `listen`; sockets that already listen when the program starts (a
-//!   graceful re-exec, socket activation) are switched by the constructor in
-//!   [`init`];
-//! - that a new task is no consumer. With `enable_listen_spawn=2` the kernel
-//!   pins a consumer to a CPU, and whatever it creates inherits the pin as if
-//!   it were meant. It is undone for a thread by interposing
-//!   `pthread_create` ([`thread`]), for a forked child by a `pthread_atfork`
-//!   handler (which, unlike an interposed `fork`, runs for `daemon`,
-//!   `forkpty` and others inside the C library too), for an executed program
-//!   by its own constructor.
+//! A child or a thread does not inherit the CPU that such a task was bound to.
+//! Only one thing is left that the kernel cannot see by itself: that a
+//! listening socket is to be switched. [`hooks`] interposes `listen`; sockets
+//! that already listen when the program starts (a graceful re-exec, socket
+//! activation) are switched by the constructor in [`init`].
 //!
 //! Not interposed, and why:
 //!
@@ -31,20 +23,16 @@
 //! - `close`, `shutdown`, `dup`, SCM_RIGHTS, `exec`: state belongs to the
 //!   socket and goes with its last holder; there is no table of descriptors
 //!   here that could be wrong.
-//! - `fork`: see above.
+//! - `fork`, `pthread_create`: there is nothing to do.
 //!
 //! Not covered: programs that enter the kernel by themselves (Go without cgo,
-//! static binaries), for which nothing changes; and children that inherit an
-//! automatic pin without any code of ours in between: `clone`, `_Fork`,
-//! `vfork` and `posix_spawn` of a program that is static, set-user-ID or gets
-//! an environment without `LD_PRELOAD`, `thrd_create`, and threads that the
-//! C library makes for itself (`SIGEV_THREAD`, POSIX AIO). Those start on
-//! their creator's CPU, and may move by sched_setaffinity(2).
+//! static binaries), for which nothing changes. The command `fastsocket` is
+//! for these: it has the kernel watch for their listen(2).
 //!
 //! # The device
 //!
 //! `/dev/fastsocket` is opened for each command and closed again. Commands
-//! are rare (a listen, a child of a pinned task), and no descriptor of ours
+//! are rare (the start of the program, a listen), and no descriptor of ours
 //! is then there to be counted, closed by a daemon's clean-up or confused
 //! with a file of the program's.
 //!
@@ -72,8 +60,8 @@
 //! `no_std`, no allocation, no lock, no thread-local state but `errno`, no
 //! reachable panic (a test looks at the binary). System calls are raw
 //! ([`sys`]): the C library's `open` and `close` are cancellation points,
-//! `listen` and `fork` are not, and a hook must not add one. Every hook leaves
-//! `errno` as it was unless it fails.
+//! `listen` is not, and the hook must not add one. It leaves `errno` as it was
+//! unless it fails.
 
 // Under `panic=unwind`, which only tests are built with, a `no_std` library
 // cannot be linked.
@@ -85,9 +73,7 @@ mod config;
 mod device;
 mod hooks;
 mod init;
-mod pin;
 mod sys;
-mod thread;
 mod warn;
 
 #[cfg(all(not(test), panic = "abort"))]

@@ -117,60 +117,10 @@ pub(crate) fn socket_option(fd: c_int, name: c_int) -> Option<c_int> {
     .map(|_| value)
 }
 
-/// Room for the CPU masks of every kernel that is built today.
-const MASK_WORDS: usize = 8192 / u64::BITS as usize;
-
-/// On how many CPUs the calling thread may run; `None` if that cannot be told.
-pub(crate) fn allowed_cpus() -> Option<u32> {
-    let mut mask = [0u64; MASK_WORDS];
-    // SAFETY: the kernel writes at most the size that it is given.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_sched_getaffinity,
-            0,
-            size_of::<[u64; MASK_WORDS]>(),
-            mask.as_mut_ptr(),
-        )
-    })
-    .ok()
-    .map(|_| mask.iter().map(|word| word.count_ones()).sum())
-}
-
 /// The process ID.
 pub(crate) fn pid() -> u32 {
     // SAFETY: no arguments.
     unsafe { libc::syscall(libc::SYS_getpid) as u32 }
-}
-
-/// Memory for one `T`, from the kernel; null if there is none.
-pub(crate) fn map<T>() -> *mut T {
-    // SAFETY: a new anonymous mapping touches nothing that exists.
-    let address = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            size_of::<T>(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if address == libc::MAP_FAILED {
-        ptr::null_mut()
-    } else {
-        address.cast()
-    }
-}
-
-/// Gives back what [`map`] gave.
-///
-/// # Safety
-///
-/// `address` is from `map::<T>` and is not used again.
-pub(crate) unsafe fn unmap<T>(address: *mut T) {
-    // SAFETY: as the caller promises; the kernel rounds the size as it did
-    // for the mapping.
-    unsafe { libc::munmap(address.cast::<c_void>(), size_of::<T>()) };
 }
 
 /// Whether writing to `fd` would succeed at once, without a signal.
