@@ -28,9 +28,9 @@ PACKAGES=(
 	# the guest
 	busybox-static python3-venv qemu-system-x86 udev
 	# tests and demo
-	apache2-utils ethtool gcc haproxy iproute2 iptables iputils-ping jq libc6-dev-i386 libcap-dev
-	libgcc-12-dev lib32gcc-12-dev libmnl-dev lighttpd netcat-openbsd nftables nginx-light
-	procps psmisc shellcheck socat util-linux
+	apache2-utils bpftool ethtool gcc golang-go haproxy iproute2 iptables iputils-ping jq libbpf-dev
+	libc6-dev-i386 libcap-dev libgcc-12-dev lib32gcc-12-dev libmnl-dev lighttpd netcat-openbsd
+	nftables nginx-light procps psmisc shellcheck socat util-linux
 )
 # Their packages would start them and enable them at boot: nothing of ours wants that.
 DAEMONS=(nginx haproxy lighttpd)
@@ -58,7 +58,7 @@ elsewhere() {
 	  - bc bison cpio flex kmod make perl rsync xz, headers of libelf and OpenSSL; ccache if you like
 	  - qemu-system-x86_64 (8.1 or newer, or guests are slow), udev, a static busybox, python3 with venv
 	  - for tests and the demo: nginx, haproxy, lighttpd, ab, iproute2, ethtool, iptables, nftables,
-	    socat, nc, jq, shellcheck, headers of libcap and libmnl, a 32-bit libc
+	    socat, nc, jq, shellcheck, bpftool, headers of libbpf, libcap and libmnl, a 32-bit libc, go
 	  - a Linux 6.12.y source tree, given to make as KSRC=/path/to/it
 	END
 }
