@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Our kselftests, in guests with 1 and 4 CPUs; with 2 and 8, those of them that the number of CPUs
-# makes a difference to.
+# makes a difference to; and with a CPU that is isolated, who may run where.
 
 . "$(dirname "$0")/../tap.sh"
 
@@ -28,4 +28,7 @@ for cpus in 1 2 4 8; do
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 	retap "$cpus CPUs" $? "$BUILD/logs/kselftest-$cpus.out"
 done
+guest kselftest-isolated -k vm -c 4 -a isolcpus=3 -t 1200 -- LOAD=1 LIMIT=900 \
+	"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" affinity
+retap "4 CPUs, one isolated" $? "$BUILD/logs/kselftest-isolated.out"
 plan

@@ -152,6 +152,30 @@ static void expect_free(struct __test_metadata *_metadata, const cpu_set_t *wish
 		EXPECT_NE(mine, only_cpu(0));
 }
 
+/* CPUs that were isolated at boot are for who has asked for them. */
+FS_TEST(cpu, isolated)
+{
+	FILE *f = fopen("/sys/devices/system/cpu/isolated", "re");
+	cpu_set_t wish;
+	int cpu, i;
+
+	if (!f || fscanf(f, "%d", &cpu) != 1)
+		SKIP(return, "no CPU is isolated");
+	fclose(f);
+	/* More workers than the other CPUs. */
+	ASSERT_EQ(0, pool_start(&self->pool, &self->l, 2 * cpu_count() + 1, true,
+				worker_by_epoll));
+	for (i = 0; i < self->pool.nr; i++)
+		EXPECT_NE(cpu, only_cpu(self->pool.sh->tid[i]));
+	ASSERT_EQ(0, pool_stop(&self->pool));
+	ASSERT_EQ(0, pool_error(&self->pool));
+	CPU_ZERO(&wish);
+	CPU_SET(cpu, &wish);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(wish), &wish));
+	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+	EXPECT_EQ(cpu, only_cpu(0));
+}
+
 FS_TEST(cpu, child_is_not_bound)
 {
 	pid_t pid;
