@@ -322,7 +322,11 @@ impl Consumers {
                 let Some(consumer) = self.find(task) else {
                     return Ok(None);
                 };
-                consumer.bind()?;
+                if let Err(e) = consumer.bind() {
+                    // Nor is it to be tried again behind its back.
+                    consumer.bound = None;
+                    return Err(e);
+                }
                 return Ok((ffi::bound_cpu() == Some(cpu)).then_some(cpu));
             }
         };
