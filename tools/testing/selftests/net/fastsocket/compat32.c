@@ -180,9 +180,26 @@ static void test(void)
 	ret = cmd(FSOCKET_IOC_CLOSE);
 	result(ret == -EBADF, "close again", ret);
 
+	clear(0xa5a5a5a5);
+	arg.op.mark_op.addr = &sa;
+	arg.op.mark_op.addr_len = sizeof(sa);
+	ret = cmd(FSOCKET_IOC_MARK);
+	result(ret == 0, "mark", ret);
+	ret = cmd(FSOCKET_IOC_MARK);
+	result(ret == -EEXIST, "mark again", ret);
+	ret = cmd(FSOCKET_IOC_UNMARK);
+	result(ret == 0, "unmark", ret);
+	arg.op.mark_op.addr_len = sizeof(sa) - 1;
+	ret = cmd(FSOCKET_IOC_UNMARK);
+	result(ret == -EINVAL, "unmark half an address", ret);
+	ret = call(__NR_ioctl, dev, FSOCKET_IOC_RUN, 0, 0);
+	result(ret == 0, "run", ret);
+	ret = call(__NR_ioctl, dev, FSOCKET_IOC_RUN, 0, 0);
+	result(ret == -EALREADY, "run again", ret);
+
 	ret = call(__NR_ioctl, dev, FSOCKET_IOC_SOCKET, 8, 0);
 	result(ret == -EFAULT, "bad pointer", ret);
-	ret = cmd(_IO(FSOCKET_IOC_MAGIC, 0x09));
+	ret = cmd(_IO(FSOCKET_IOC_MAGIC, 0x0c));
 	result(ret == -ENOTTY, "unknown command", ret);
 }
 

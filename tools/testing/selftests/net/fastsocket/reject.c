@@ -428,7 +428,7 @@ FS_TEST(dev, bad_pointer)
 	static const unsigned long cmds[] = {
 		FSOCKET_IOC_SOCKET, FSOCKET_IOC_LISTEN, FSOCKET_IOC_ACCEPT,
 		FSOCKET_IOC_CLOSE, FSOCKET_IOC_EPOLL_CTL, FSOCKET_IOC_SPAWN_LISTEN,
-		FSOCKET_IOC_SHUTDOWN_LISTEN,
+		FSOCKET_IOC_SHUTDOWN_LISTEN, FSOCKET_IOC_MARK, FSOCKET_IOC_UNMARK,
 	};
 	size_t page = sysconf(_SC_PAGESIZE);
 	struct fsocket_ioctl_arg *arg;
@@ -460,7 +460,7 @@ FS_TEST(dev, unknown_command)
 {
 	struct fsocket_ioctl_arg arg = { 0 };
 	unsigned long cmd[] = {
-		_IO(FSOCKET_IOC_MAGIC, 0x00), _IO(FSOCKET_IOC_MAGIC, 0x09),
+		_IO(FSOCKET_IOC_MAGIC, 0x00), _IO(FSOCKET_IOC_MAGIC, 0x0c),
 		_IO(FSOCKET_IOC_MAGIC, 0xff), _IO(0xf4, 0x01), _IO(0, 0x01),
 		_IOW(FSOCKET_IOC_MAGIC, 0x01, struct fsocket_ioctl_arg),
 		_IOR(FSOCKET_IOC_MAGIC, 0x04, int), 0, ~0U, 0x5401,
