@@ -22,7 +22,7 @@ for cpus in 1 2 4 8; do
 	# nginx has fewer workers than there are CPUs.
 	8) run=("${by_cpus[@]}" nginx.sh) reloads=1 kills=2 requests=500 storm=15 ;;
 	esac
-	guest "kselftest-$cpus" -k vm -c $cpus -t 2400 -- LOAD=1 LIMIT=900 \
+	guest "kselftest-$cpus" -k vm -c $cpus -t 3000 -- LOAD=1 LIMIT=1800 \
 		FASTSOCKET_RELOADS=$reloads FASTSOCKET_KILLS=$kills \
 		FASTSOCKET_REQUESTS=$requests FASTSOCKET_STORM_SECS=$storm \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"

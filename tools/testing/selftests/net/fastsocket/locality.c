@@ -6,7 +6,11 @@
 #include "lib.h"
 #include "kselftest_harness.h"
 
-/* In hundredths; what is missing is for a worker that was slow to come. */
+/*
+ * In hundredths: what is served where it arrived, or was taken from a worker
+ * that did not come, as emulated CPUs do where there are more than real ones.
+ * Half of it is local in any case.
+ */
 #define LOCAL_SHARE	90
 #define CONNS_EACH	48
 
@@ -49,7 +53,7 @@ static void by_accept(struct worker *w)
 }
 
 static const char *const columns[] = {
-	"accept_local", "accept_global", "accept_foreign", "pushed",
+	"accept_local", "accept_global", "accept_foreign", "pushed", "stolen",
 };
 
 static void measure(struct __test_metadata *_metadata, struct listener *l,
@@ -75,10 +79,12 @@ static void measure(struct __test_metadata *_metadata, struct listener *l,
 	for (i = 0; i < ARRAY_SIZE(columns); i++)
 		n[i] = stat_total("fsocket_stats", columns[i]) - n[i];
 	lookups = stat_total("hash_stat", "lookup_local") - lookups;
-	TH_LOG("%lld local, %lld global, %lld foreign, %lld pushed: %lld.%lld %% local",
-	       n[0], n[1], n[2], n[3], n[0] * 100 / conns, n[0] * 1000 / conns % 10);
+	TH_LOG("%lld local, %lld global, %lld foreign, %lld pushed, %lld stolen: %lld.%lld %% local",
+	       n[0], n[1], n[2], n[3], n[4], n[0] * 100 / conns,
+	       n[0] * 1000 / conns % 10);
 	EXPECT_EQ(conns, n[0] + n[1] + n[2]);
-	EXPECT_LE(conns * share / 100, n[0]);
+	EXPECT_LE(conns * share / 100, n[0] + n[3] + n[4]);
+	EXPECT_LE(conns * share / 200, n[0]);
 	EXPECT_LE(n[0], lookups);
 	ASSERT_EQ(0, pool_stop(pool));
 }
