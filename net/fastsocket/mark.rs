@@ -110,7 +110,7 @@ impl Marks {
 pub(crate) fn add(addr: UserPtr, len: usize) -> Result {
     let (list, address) = request(addr, len)?;
     let mut addresses = list.addresses.lock();
-    if addresses.iter().any(|a| *a == address) {
+    if addresses.contains(&address) {
         return Err(EEXIST);
     }
     if addresses.len() >= MOST {
@@ -187,8 +187,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<SocketAddr> {
 
 /// Takes the first bytes off.
 fn first<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N]> {
-    let (head, rest) = bytes.split_at_checked(N).ok_or(EINVAL)?;
-    *bytes = rest;
+    let (head, rest) = (bytes.get(..N).ok_or(EINVAL)?, bytes.get(N..));
+    *bytes = rest.unwrap_or(&[]);
     head.try_into().map_err(|_| EINVAL)
 }
 
