@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the guest's kernel knows of its own memory, read at the end mark.
+//!
+//! An address that had a transfer is to be told as a part of an object. What a
+//! program in the guest could find out is not enough (`/proc/kpageflags` says that a
+//! page is a slab's, not whose), and debug information would have to be built. But
+//! the emulator can read the guest's memory, and two tables there say it all:
+//!
+//! - `__per_cpu_offset[]`, to tell per-CPU data;
+//! - `struct page` of each page in question, which leads to the slab's first page,
+//!   and that to the `struct kmem_cache` with the size of the objects and a name.
+//!
+//! Symbols say where these are, without KASLR. The layout is that of x86-64 in 6.12, and
+//! where it depends on the configuration it is found by what must be there: the cache
+//! that `kmem_cache` points to has the name "kmem_cache". If anything is not as expected,
+//! less is told, and never something wrong that could have been noticed.
+//!
+//! It is the state at the end of what was counted. A page that was given to another
+//! cache in the meantime is taken for the later one's.
+
+use crate::{
+    raw::{Cache, Guest, Slab, Transfer},
+    symbols::Symbols,
+};
+use std::{
+    array,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
+
+/// Somewhere to read the guest's memory.
+pub trait Memory {
+    /// Fills `to` from a virtual address; false if that is not mapped.
+    fn read(&self, address: u64, to: &mut [u8]) -> bool;
+}
+
+/// The processor that runs just now.
+pub struct Current;
+
+const PAGE_SHIFT: u32 = 12;
+/// Where `vmemmap` is unless the kernel can move it.
+const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
+
+/// `struct page`, and `struct slab` that lies over it.
+mod page {
+    pub(super) const SIZE: u64 = 64;
+    /// `compound_head`, odd in pages that are not the first; in a slab's first
+    /// page `slab_cache`.
+    pub(super) const HEAD: u64 = 8;
+    pub(super) const TYPE: u64 = 48;
+    /// `PGTY_slab`, in the highest byte.
+    pub(super) const TYPE_SLAB: u32 = 0xf5;
+}
+
+/// `struct kmem_cache` up to where the configuration decides.
+mod cache {
+    pub(super) const SIZE: u64 = 24;
+    /// No further than here is a name looked for.
+    pub(super) const NAME_BEFORE: u64 = 256;
+    /// No object is larger.
+    pub(super) const LARGEST: u32 = 1 << 23;
+}
+
+struct Reader<'a, M> {
+    memory: &'a M,
+    vmemmap: u64,
+    /// Where a cache has the pointer to its name.
+    name: u64,
+}
+
+fn integers<const N: usize, M: Memory>(memory: &M, address: u64) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    memory.read(address, &mut bytes).then_some(bytes)
+}
+
+fn u32_at(memory: &impl Memory, address: u64) -> Option<u32> {
+    integers(memory, address).map(u32::from_le_bytes)
+}
+
+fn u64_at(memory: &impl Memory, address: u64) -> Option<u64> {
+    integers(memory, address).map(u64::from_le_bytes)
+}
+
+/// A short text that ends with a zero.
+fn text_at(memory: &impl Memory, address: u64) -> Option<String> {
+    let mut text = String::new();
+    // By bytes, since it may end where its page does.
+    for at in address..address.checked_add(64)? {
+        match integers::<1, _>(memory, at)? {
+            [0] => return (!text.is_empty()).then_some(text),
+            [byte] if byte.is_ascii_graphic() => text.push(char::from(byte)),
+            _ => return None,
+        }
+    }
+    None
+}
+
+impl<'a, M: Memory> Reader<'a, M> {
+    fn new(memory: &'a M, symbols: &Symbols) -> Option<Self> {
+        let own = u64_at(memory, symbols.find("kmem_cache")?)?;
+        let name = (0..cache::NAME_BEFORE).step_by(8).find(|offset| {
+            u64_at(memory, own + offset)
+                .and_then(|pointer| text_at(memory, pointer))
+                .is_some_and(|name| name == "kmem_cache")
+        })?;
+        let vmemmap = match symbols.find("vmemmap_base") {
+            Some(base) => u64_at(memory, base)?,
+            None => VMEMMAP,
+        };
+        Some(Self {
+            memory,
+            vmemmap,
+            name,
+        })
+    }
+
+    /// The first page of the slab that a page is in, and the slab's cache.
+    fn slab(&self, frame: u64) -> Option<(u64, u64)> {
+        let mut page = self.vmemmap + frame * page::SIZE;
+        let head = u64_at(self.memory, page + page::HEAD)?;
+        if head & 1 != 0 {
+            page = head - 1;
+        }
+        let kind = u32_at(self.memory, page + page::TYPE)?;
+        if kind >> 24 != page::TYPE_SLAB {
+            return None;
+        }
+        let first = page.checked_sub(self.vmemmap)? / page::SIZE;
+        Some((first, u64_at(self.memory, page + page::HEAD)?))
+    }
+
+    fn cache(&self, address: u64) -> Option<Cache> {
+        let [size, object] =
+            array::from_fn(|i| u32_at(self.memory, address + cache::SIZE + 4 * i as u64));
+        let (size, object) = (size?, object?);
+        if size == 0 || object > size || size > cache::LARGEST {
+            return None;
+        }
+        let name = text_at(self.memory, u64_at(self.memory, address + self.name)?)?;
+        Some(Cache {
+            name,
+            size: u64::from(size),
+        })
+    }
+}
+
+/// Looks up what the addresses of `transfers` are parts of.
+pub fn inspect(
+    memory: &impl Memory,
+    symbols: &Symbols,
+    cpus: u32,
+    transfers: &[Transfer],
+) -> Guest {
+    let mut guest = Guest::default();
+    if let Some(offsets) = symbols.find("__per_cpu_offset") {
+        guest.per_cpu_offset = (0..u64::from(cpus))
+            .map_while(|cpu| u64_at(memory, offsets + 8 * cpu))
+            .collect();
+    }
+    let Some(reader) = Reader::new(memory, symbols) else {
+        return guest;
+    };
+    let frames: BTreeSet<_> = transfers.iter().map(|t| t.physical >> PAGE_SHIFT).collect();
+    // Each slab by its first page: its cache, and the last page that is of interest.
+    let mut slabs = BTreeMap::new();
+    for frame in frames {
+        if let Some((first, cache)) = reader.slab(frame) {
+            slabs.insert(first, (cache, frame));
+        }
+    }
+    let mut known = HashMap::new();
+    for (first, (address, last)) in slabs {
+        let place = *known.entry(address).or_insert_with(|| {
+            let cache = reader.cache(address)?;
+            guest.caches.push(cache);
+            Some(guest.caches.len() - 1)
+        });
+        if let Some(cache) = place {
+            guest.slabs.push(Slab {
+                physical: first << PAGE_SHIFT,
+                length: (last + 1 - first) << PAGE_SHIFT,
+                cache,
+            });
+        }
+    }
+    guest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Access;
+
+    /// Memory of a kernel that was made up.
+    #[derive(Default)]
+    struct Made(BTreeMap<u64, u8>);
+
+    impl Made {
+        fn put(&mut self, address: u64, bytes: &[u8]) {
+            self.0.extend((address..).zip(bytes.iter().copied()));
+        }
+    }
+
+    impl Memory for Made {
+        fn read(&self, address: u64, to: &mut [u8]) -> bool {
+            (address..).zip(to).all(|(at, to)| match self.0.get(&at) {
+                Some(byte) => {
+                    *to = *byte;
+                    true
+                }
+                None => false,
+            })
+        }
+    }
+
+    const MAP: &str = "\
+ffffffff82000000 D kmem_cache
+ffffffff82000100 D __per_cpu_offset
+";
+    const OWN: u64 = 0xffff_8880_0100_0000;
+    const TCP: u64 = 0xffff_8880_0100_0200;
+
+    fn cache(made: &mut Made, at: u64, size: u32, name: &str) {
+        made.put(at, &[0; 256]);
+        made.put(at + 24, &size.to_le_bytes());
+        made.put(at + 28, &(size - 8).to_le_bytes());
+        let text = at + 0x1_0000;
+        made.put(text, name.as_bytes());
+        made.put(text + name.len() as u64, &[0]);
+        made.put(at + 88, &text.to_le_bytes());
+    }
+
+    fn page(made: &mut Made, frame: u64, word: u64, kind: u32) {
+        let page = VMEMMAP + 64 * frame;
+        made.put(page, &[0; 64]);
+        made.put(page + 8, &word.to_le_bytes());
+        made.put(page + 48, &kind.to_le_bytes());
+    }
+
+    fn kernel() -> Made {
+        let mut made = Made::default();
+        made.put(0xffff_ffff_8200_0000, &OWN.to_le_bytes());
+        for (at, offset) in [(0x100u64, 0x1000u64), (0x108, 0x2000)] {
+            made.put(0xffff_ffff_8200_0000 + at, &offset.to_le_bytes());
+        }
+        cache(&mut made, OWN, 256, "kmem_cache");
+        cache(&mut made, TCP, 2432, "TCP");
+        page(&mut made, 0x40, TCP, 0xf500_0000);
+        page(&mut made, 0x41, (VMEMMAP + 64 * 0x40) | 1, 0xffff_ffff);
+        page(&mut made, 0x42, 0, 0xffff_ffff);
+        made
+    }
+
+    fn at(physical: u64) -> Transfer {
+        Transfer {
+            code: 0,
+            physical,
+            data: 0,
+            access: Access::Load,
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn pages_of_slabs_are_told() {
+        let transfers = [at(0x40_010), at(0x41_ff8), at(0x42_000), at(0x99_000)];
+        let guest = inspect(&kernel(), &Symbols::parse(MAP), 2, &transfers);
+        assert_eq!(guest.per_cpu_offset, [0x1000, 0x2000]);
+        assert_eq!(
+            guest.caches,
+            [Cache {
+                name: "TCP".into(),
+                size: 2432
+            }]
+        );
+        assert_eq!(
+            guest.slabs,
+            [Slab {
+                physical: 0x40_000,
+                length: 0x2000,
+                cache: 0
+            }]
+        );
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_as_expected_tells_nothing() {
+        let transfers = [at(0x40_010)];
+        let guest = inspect(&Made::default(), &Symbols::parse(MAP), 2, &transfers);
+        assert!(guest.per_cpu_offset.is_empty() && guest.slabs.is_empty());
+        let mut made = kernel();
+        cache(&mut made, OWN, 256, "another");
+        let guest = inspect(&made, &Symbols::parse(MAP), 2, &transfers);
+        assert!(guest.caches.is_empty() && guest.slabs.is_empty());
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counts what a connection costs in a guest: instructions, and cache lines that
+//! move between processors.
+//!
+//! ```text
+//! qemu-system-x86_64 -accel tcg,thread=single -icount shift=0,sleep=off -seed 1 \
+//!     -rtc base=2025-01-01,clock=vm -cpu max -smp 4 -append nokaslr... \
+//!     -plugin libfastsocket_coherence.so,out=counts.json,slice=200,map=System.map
+//! fastsocket-coherence --map System.map [--kallsyms FILE] [--top 20] counts.json
+//! ```
+//!
+//! # The same counts twice
+//!
+//! One thread runs all processors in turn, and time is the number of instructions
+//! that they executed, so that nothing depends on the host but where that is let
+//! in: `-seed` decides the guest's random numbers, `-rtc` its date, `sleep=off` has time
+//! pass at once where all processors sleep. Nothing else that answers in the host's
+//! own time, such as a network or a shared file system, may take part between the marks.
+//!
+//! # Slices
+//!
+//! Left alone, a processor would run for millions of instructions before the next
+//! has its turn, finish whole connections in that time, and share hardly anything.
+//! The plugin ends the turn at the end of the translation block in which the
+//! processor has executed `slice` instructions, counted by itself.
+//!
+//! # What is counted as what
+//!
+//! - Instructions by their address: the kernel's are in the upper half. One with a
+//!   repeat prefix is one, and its further turns are told apart.
+//! - Transfers as [`model`] says, by physical lines of memory; devices have none. What
+//!   the processor itself reads (instructions, page tables) is not followed.
+//! - A load and a store of one instruction without a lock prefix are two accesses.
+//!
+//! # Which field of what
+//!
+//! The plugin notes for each pair of instruction and datum the physical and the
+//! first virtual address. [`guest`] says how pages lead to slab caches; [`resolve`]
+//! puts names to all. A module's symbols move from boot to boot, and are in no
+//! `System.map`: the guest's root gives `/proc/kallsyms`.
+
+pub mod guest;
+pub mod insn;
+pub mod model;
+pub mod plugin;
+pub mod raw;
+pub mod resolve;
+pub mod symbols;
+pub mod sys;

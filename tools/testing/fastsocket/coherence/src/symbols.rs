@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names of addresses, by `System.map` and, for modules, `/proc/kallsyms`.
+
+use std::collections::HashMap;
+
+/// An address that has a name.
+struct Symbol {
+    address: u64,
+    name: String,
+}
+
+/// All names.
+#[derive(Default)]
+pub struct Symbols {
+    /// By address, one for each.
+    sorted: Vec<Symbol>,
+    by_name: HashMap<String, u64>,
+}
+
+/// Names that say no more than where something begins.
+const DULL: [&str; 5] = ["__pfx_", "__cfi_", "__UNIQUE_ID", "__ksymtab", "$"];
+
+impl Symbols {
+    /// Reads lines of `ADDRESS TYPE NAME [MODULE]`; others are passed over.
+    pub fn parse(text: &str) -> Self {
+        let mut symbols = Self::default();
+        symbols.add(text);
+        symbols
+    }
+
+    /// Adds lines of another file. A name that is there already stays where it is.
+    pub fn add(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let Ok(address) = u64::from_str_radix(address, 16) else {
+                continue;
+            };
+            let name = match words.next() {
+                Some(module) => format!("{name} {module}"),
+                None => name.to_owned(),
+            };
+            self.by_name.entry(name.clone()).or_insert(address);
+            if !DULL.iter().any(|dull| name.starts_with(dull)) {
+                self.sorted.push(Symbol { address, name });
+            }
+        }
+        // Stable: of several names of an address, the first in the file.
+        self.sorted.sort_by_key(|symbol| symbol.address);
+        self.sorted.dedup_by_key(|symbol| symbol.address);
+    }
+
+    /// The address of a name.
+    pub fn find(&self, name: &str) -> Option<u64> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The last name at or before an address, and how far that is away.
+    pub fn lookup(&self, address: u64) -> Option<(&str, u64)> {
+        let after = self.sorted.partition_point(|s| s.address <= address);
+        let symbol = &self.sorted[after.checked_sub(1)?];
+        Some((&symbol.name, address - symbol.address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "\
+0000000000000000 A fixed_percpu_data
+0000000000000000 A __per_cpu_start
+ffffffff81000000 T _text
+ffffffff81000100 t __pfx_sk_alloc
+ffffffff81000110 T sk_alloc
+ffffffff81000110 T alias
+ffffffff81000200 T sk_free
+not a line
+";
+
+    #[test]
+    fn names_of_addresses() {
+        let symbols = Symbols::parse(MAP);
+        assert_eq!(symbols.lookup(0xffff_ffff_8100_0110), Some(("sk_alloc", 0)));
+        assert_eq!(
+            symbols.lookup(0xffff_ffff_8100_01ff),
+            Some(("sk_alloc", 0xef))
+        );
+        assert_eq!(
+            symbols.lookup(0xffff_ffff_8100_0100),
+            Some(("_text", 0x100))
+        );
+        assert_eq!(symbols.lookup(8), Some(("fixed_percpu_data", 8)));
+        assert_eq!(Symbols::default().lookup(8), None);
+    }
+
+    #[test]
+    fn addresses_of_names() {
+        let symbols = Symbols::parse(MAP);
+        assert_eq!(symbols.find("alias"), Some(0xffff_ffff_8100_0110));
+        assert_eq!(symbols.find("nothing"), None);
+    }
+
+    #[test]
+    fn modules_are_named() {
+        let mut symbols = Symbols::parse(MAP);
+        symbols.add("ffffffffa0000000 t pick\t[fastsocket]\n");
+        assert_eq!(
+            symbols.lookup(0xffff_ffff_a000_0004),
+            Some(("pick [fastsocket]", 4))
+        );
+    }
+}
