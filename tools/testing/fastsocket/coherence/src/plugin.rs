@@ -8,6 +8,11 @@
 //! its memory accesses. After [`Mark::End`] it is thrown away again.
 //!
 //! The emulator must run all processors in one thread. That thread owns [`State`].
+//!
+//! Which processor runs is read from the emulator itself, and nothing is counted by
+//! its inline operations: where processors share a thread, QEMU 10.0 translates
+//! `cpu_index` to the number of the processor for which the code happened to be
+//! translated, and the code is every processor's.
 
 use crate::{
     guest,
@@ -22,8 +27,7 @@ use std::{
     cell::RefCell,
     collections::{hash_map::Entry, HashMap},
     ffi::{c_char, c_int, c_uint, c_void, CStr},
-    fs, iter,
-    mem::{self, offset_of},
+    fs, mem,
     path::PathBuf,
     ptr,
     sync::{
@@ -44,7 +48,6 @@ struct Config {
     slice: u64,
     out: PathBuf,
     symbols: Option<Symbols>,
-    score: Score,
 }
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
@@ -57,51 +60,6 @@ static WRITTEN: AtomicU32 = AtomicU32::new(0);
 
 fn config() -> &'static Config {
     CONFIG.get().expect("set when the plugin was installed")
-}
-
-/// What translated code counts itself, for each processor.
-#[repr(C)]
-struct Inline {
-    kernel: u64,
-    user: u64,
-    pauses: u64,
-    /// Since the processor's slice began.
-    slice: u64,
-}
-
-struct Score(*mut sys::Scoreboard);
-
-// SAFETY: the emulator's, which never goes away; what it has for a processor is only
-// written by the thread that runs it.
-unsafe impl Send for Score {}
-// SAFETY: as above.
-unsafe impl Sync for Score {}
-
-impl Score {
-    fn entry(&self, offset: usize) -> sys::Entry {
-        sys::Entry {
-            score: self.0,
-            offset,
-        }
-    }
-
-    fn get(&self, offset: usize, cpu: u32) -> u64 {
-        // SAFETY: a member of the scoreboard's elements.
-        unsafe { (api().qemu_plugin_u64_get)(self.entry(offset), cpu) }
-    }
-
-    fn set(&self, offset: usize, cpu: u32, value: u64) {
-        // SAFETY: a member of the scoreboard's elements.
-        unsafe { (api().qemu_plugin_u64_set)(self.entry(offset), cpu, value) }
-    }
-}
-
-/// An instruction that repeats itself.
-#[derive(Clone, Copy, Default)]
-struct Repeat {
-    code: u64,
-    /// The processor's count of instructions when it last did so.
-    at: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,12 +75,25 @@ struct Seen {
     count: u64,
 }
 
+/// A processor.
+struct Cpu {
+    emulated: *mut sys::CpuState,
+    counts: raw::Cpu,
+    /// The instruction that it executed last, if that repeats itself; otherwise zero.
+    repeated: u64,
+}
+
 /// What changes.
 struct State {
     model: Model,
     counting: bool,
-    cpus: Vec<raw::Cpu>,
-    repeats: Vec<Repeat>,
+    cpus: Vec<Cpu>,
+    /// Which of them runs.
+    now: usize,
+    /// How many instructions it has executed in its turn.
+    turn: u64,
+    /// Where the emulator has the processor that runs in this thread.
+    current: *const *mut sys::CpuState,
     sites: HashMap<Site, Seen>,
     units: u64,
     regions: Vec<raw::Region>,
@@ -143,29 +114,86 @@ impl State {
         if THREADS.fetch_add(1, Ordering::Relaxed) != 0 {
             die("processors run in several threads; give -accel tcg,thread=single");
         }
-        let cpus = config().cpus as usize;
+        let cpus = (0..config().cpus).map(|n| Cpu {
+            // SAFETY: no more than a search.
+            emulated: unsafe { (api().qemu_get_cpu)(n as c_int) },
+            counts: raw::Cpu::default(),
+            repeated: 0,
+        });
         Box::new(Self {
             model: Model::new(),
             counting: false,
-            cpus: vec![raw::Cpu::default(); cpus],
-            repeats: vec![Repeat::default(); cpus],
+            cpus: cpus.collect(),
+            now: 0,
+            turn: 0,
+            current: sys::current_cpu(),
             sites: HashMap::new(),
             units: 0,
             regions: Vec::new(),
         })
     }
 
+    /// A block of `n` instructions begins.
     #[inline]
-    fn access(&mut self, cpu: u32, code: u64, data: u64, physical: u64, access: Access) {
+    fn block(&mut self, n: u64) {
+        // SAFETY: a variable of the thread that this state belongs to.
+        let running = unsafe { *self.current };
+        if running != self.cpus[self.now].emulated {
+            self.switch(running);
+        }
+        self.turn += n;
+        if self.turn >= config().slice {
+            self.turn = 0;
+            // SAFETY: the processor that runs in this thread. Takes effect when the
+            // block is at its end.
+            unsafe { (api().cpu_exit)(running) };
+        }
+    }
+
+    fn switch(&mut self, running: *mut sys::CpuState) {
+        let found = self.cpus.iter().position(|cpu| cpu.emulated == running);
+        self.now = found.unwrap_or_else(|| die("a processor that was not there at the start"));
+        self.turn = 0;
+    }
+
+    /// An instruction. All turns of one that repeats itself are one.
+    #[inline]
+    fn instruction(&mut self, kernel: bool) {
+        let cpu = &mut self.cpus[self.now];
+        cpu.repeated = 0;
+        *if kernel {
+            &mut cpu.counts.kernel
+        } else {
+            &mut cpu.counts.user
+        } += 1;
+    }
+
+    fn repeat(&mut self, code: u64) {
+        let kernel = code >= KERNEL;
+        let cpu = &mut self.cpus[self.now];
+        if cpu.repeated == code {
+            *if kernel {
+                &mut cpu.counts.kernel_repeats
+            } else {
+                &mut cpu.counts.user_repeats
+            } += 1;
+        } else {
+            self.instruction(kernel);
+            self.cpus[self.now].repeated = code;
+        }
+    }
+
+    #[inline]
+    fn access(&mut self, code: u64, data: u64, physical: u64, access: Access) {
         let line = physical >> model::LINE_SHIFT;
-        if self.model.access(cpu, line, access) && self.counting {
-            self.transfer(cpu, code, data, physical, access);
+        if self.model.access(self.now as u32, line, access) && self.counting {
+            self.transfer(code, data, physical, access);
         }
     }
 
     #[inline(never)]
-    fn transfer(&mut self, cpu: u32, code: u64, data: u64, physical: u64, access: Access) {
-        let of = &mut self.cpus[cpu as usize];
+    fn transfer(&mut self, code: u64, data: u64, physical: u64, access: Access) {
+        let of = &mut self.cpus[self.now].counts;
         *match (code >= KERNEL, access) {
             (true, Access::Load) => &mut of.kernel_loads,
             (true, _) => &mut of.kernel_stores,
@@ -195,10 +223,8 @@ impl State {
         self.counting = true;
         self.units = 0;
         self.sites.clear();
-        for (n, cpu) in iter::zip(0.., &mut self.cpus) {
-            *cpu = raw::Cpu::default();
-            // What was counted so far is taken off at the end.
-            (cpu.kernel, cpu.user, cpu.pauses) = inline_counts(n);
+        for cpu in &mut self.cpus {
+            cpu.counts = raw::Cpu::default();
         }
     }
 
@@ -207,12 +233,9 @@ impl State {
         if !mem::replace(&mut self.counting, false) {
             return None;
         }
+        let cpus: Vec<_> = self.cpus.iter().map(|cpu| cpu.counts).collect();
         let mut total = raw::Cpu::default();
-        for (n, cpu) in iter::zip(0.., &mut self.cpus) {
-            let (kernel, user, pauses) = inline_counts(n);
-            cpu.kernel = kernel - cpu.kernel - cpu.kernel_repeats;
-            cpu.user = user - cpu.user - cpu.user_repeats;
-            cpu.pauses = pauses - cpu.pauses;
+        for cpu in &cpus {
             total += *cpu;
         }
         let mut transfers: Vec<_> = self
@@ -234,7 +257,7 @@ impl State {
         Some(raw::Region {
             units: self.units,
             total,
-            cpus: self.cpus.clone(),
+            cpus,
             transfers,
             guest,
         })
@@ -255,15 +278,6 @@ impl State {
         WRITTEN.fetch_add(1, Ordering::Relaxed);
         self.regions = run.regions;
     }
-}
-
-fn inline_counts(cpu: u32) -> (u64, u64, u64) {
-    let score = &config().score;
-    (
-        score.get(offset_of!(Inline, kernel), cpu),
-        score.get(offset_of!(Inline, user), cpu),
-        score.get(offset_of!(Inline, pauses), cpu),
-    )
 }
 
 /// Reads memory of the guest as the processor that runs sees it.
@@ -287,28 +301,12 @@ impl guest::Memory for guest::Current {
 
 extern "C" fn on_translate(_: sys::PluginId, tb: *mut sys::Tb) {
     let (api, armed) = (api(), ARMED.load(Ordering::Relaxed));
-    let score = &config().score;
     // SAFETY: `tb` and its instructions are valid in this callback.
     unsafe {
         let n = (api.qemu_plugin_tb_n_insns)(tb);
         if armed {
-            // In this order: the block at whose end the slice is over ends it.
-            let slice = score.entry(offset_of!(Inline, slice));
-            (api.qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu)(
-                tb,
-                sys::INLINE_ADD,
-                slice,
-                n as u64,
-            );
-            (api.qemu_plugin_register_vcpu_tb_exec_cond_cb)(
-                tb,
-                on_slice_over,
-                sys::NO_REGS,
-                sys::COND_GE,
-                slice,
-                config().slice,
-                ptr::null_mut(),
-            );
+            let data = ptr::without_provenance_mut(n);
+            (api.qemu_plugin_register_vcpu_tb_exec_cb)(tb, on_block, sys::NO_REGS, data);
         }
         for i in 0..n {
             let insn = (api.qemu_plugin_tb_get_insn)(tb, i);
@@ -332,45 +330,52 @@ extern "C" fn on_translate(_: sys::PluginId, tb: *mut sys::Tb) {
 ///
 /// `insn` is an instruction of the block that is being translated.
 unsafe fn instrument(insn: *mut sys::Insn, bytes: &[u8]) {
-    let (api, score) = (api(), &config().score);
-    let is = Insn::decode(bytes);
+    let (api, is) = (api(), Insn::decode(bytes));
     // SAFETY: by the caller.
     let code = unsafe { (api.qemu_plugin_insn_vaddr)(insn) };
-    let data = ptr::without_provenance_mut(code as usize);
-    let add = |offset| {
-        // SAFETY: by the caller; and a member of the scoreboard's elements.
-        unsafe {
-            (api.qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu)(
-                insn,
-                sys::INLINE_ADD,
-                score.entry(offset),
-                1,
-            );
-        }
+    let on_exec = match code >= KERNEL {
+        _ if is.repeats => on_repeat,
+        true if is.pause => on_kernel_pause,
+        true => on_kernel,
+        false => on_user,
     };
-    add(if code >= KERNEL {
-        offset_of!(Inline, kernel)
-    } else {
-        offset_of!(Inline, user)
-    });
-    if is.pause && code >= KERNEL {
-        add(offset_of!(Inline, pauses));
-    }
     let on_mem = if is.atomic { on_atomic } else { on_access };
+    let data = ptr::without_provenance_mut(code as usize);
     // SAFETY: by the caller.
     unsafe {
-        if is.repeats {
-            (api.qemu_plugin_register_vcpu_insn_exec_cb)(insn, on_repeat, sys::NO_REGS, data);
-        }
+        (api.qemu_plugin_register_vcpu_insn_exec_cb)(insn, on_exec, sys::NO_REGS, data);
         (api.qemu_plugin_register_vcpu_mem_cb)(insn, on_mem, sys::NO_REGS, sys::MEM_RW, data);
     }
 }
 
-extern "C" fn on_access(cpu: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void) {
+extern "C" fn on_block(_: c_uint, n: *mut c_void) {
+    with_state(|state| state.block(n.addr() as u64));
+}
+
+extern "C" fn on_kernel(_: c_uint, _: *mut c_void) {
+    with_state(|state| state.instruction(true));
+}
+
+extern "C" fn on_user(_: c_uint, _: *mut c_void) {
+    with_state(|state| state.instruction(false));
+}
+
+extern "C" fn on_kernel_pause(_: c_uint, _: *mut c_void) {
+    with_state(|state| {
+        state.instruction(true);
+        state.cpus[state.now].counts.pauses += 1;
+    });
+}
+
+/// Under `-icount` each turn of a repeated instruction is an instruction of its own.
+extern "C" fn on_repeat(_: c_uint, code: *mut c_void) {
+    with_state(|state| state.repeat(code.addr() as u64));
+}
+
+extern "C" fn on_access(_: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void) {
     // SAFETY: of the access that this callback is for.
     let store = unsafe { (api().qemu_plugin_mem_is_store)(info) };
     access(
-        cpu,
         info,
         address,
         code,
@@ -379,12 +384,12 @@ extern "C" fn on_access(cpu: c_uint, info: sys::MemInfo, address: u64, code: *mu
 }
 
 /// The load takes the line at once; the store that follows finds it its own.
-extern "C" fn on_atomic(cpu: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void) {
-    access(cpu, info, address, code, Access::Atomic);
+extern "C" fn on_atomic(_: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void) {
+    access(info, address, code, Access::Atomic);
 }
 
 #[inline]
-fn access(cpu: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void, access: Access) {
+fn access(info: sys::MemInfo, address: u64, code: *mut c_void, access: Access) {
     // SAFETY: of the access that this callback is for.
     let size = 1 << unsafe { (api().qemu_plugin_mem_size_shift)(info) };
     let code = code.addr() as u64;
@@ -392,7 +397,7 @@ fn access(cpu: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void, acce
         return;
     };
     let (_, second) = model::split(address, size);
-    with_state(|state| state.access(cpu, code, address, physical, access));
+    with_state(|state| state.access(code, address, physical, access));
     let Some(second) = second else { return };
     let physical = if second % PAGE != 0 {
         Some(physical + (second - address))
@@ -400,7 +405,7 @@ fn access(cpu: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void, acce
         self::physical(info, second)
     };
     if let Some(physical) = physical {
-        with_state(|state| state.access(cpu, code, second, physical, access));
+        with_state(|state| state.access(code, second, physical, access));
     }
 }
 
@@ -417,34 +422,6 @@ fn physical(info: sys::MemInfo, address: u64) -> Option<u64> {
         }
         Some((api.qemu_plugin_hwaddr_phys_addr)(hw))
     }
-}
-
-/// Under `-icount` each turn of a repeated instruction is an instruction of its own.
-extern "C" fn on_repeat(cpu: c_uint, code: *mut c_void) {
-    let code = code.addr() as u64;
-    let (kernel, user, _) = inline_counts(cpu);
-    with_state(|state| {
-        let now = Repeat {
-            code,
-            at: kernel + user,
-        };
-        let last = mem::replace(&mut state.repeats[cpu as usize], now);
-        if state.counting && last.code == code && last.at + 1 == now.at {
-            let of = &mut state.cpus[cpu as usize];
-            *if code >= KERNEL {
-                &mut of.kernel_repeats
-            } else {
-                &mut of.user_repeats
-            } += 1;
-        }
-    });
-}
-
-/// Lets the next processor run, when the block that begins here is at its end.
-extern "C" fn on_slice_over(cpu: c_uint, _: *mut c_void) {
-    config().score.set(offset_of!(Inline, slice), cpu, 0);
-    // SAFETY: a processor that exists, since it runs, and in the thread that runs it.
-    unsafe { (api().cpu_exit)((api().qemu_get_cpu)(cpu as c_int)) };
 }
 
 extern "C" fn on_mark(_: c_uint, mark: *mut c_void) {
@@ -518,15 +495,12 @@ fn configure(id: sys::PluginId, info: &sys::Info, args: &[String]) -> Result<Con
         return Err(format!("more than {} processors", model::MAX_CPUS));
     }
     sys::load()?;
-    // SAFETY: called once, when the plugin is installed.
-    let score = Score(unsafe { (api().qemu_plugin_scoreboard_new)(mem::size_of::<Inline>()) });
     Ok(Config {
         id,
         cpus,
         slice,
         out: out.ok_or(USAGE)?,
         symbols,
-        score,
     })
 }
 

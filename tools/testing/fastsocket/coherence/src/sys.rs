@@ -7,10 +7,9 @@
 //! that lacks something is told so by name, and that tests and the command link
 //! without one.
 //!
-//! [`qemu_plugin_version`] is 4: QEMU 9.2, 10.0 and whatever later version still takes
-//! 4. Tried with 10.0.2. Debian 12's own 7.2 is too old: it has neither inline counts by
-//! processor nor conditional callbacks. `cpu_exit` and `qemu_get_cpu` are not of the
-//! API; Debian's and upstream's binaries export them for modules.
+//! [`qemu_plugin_version`] is 4, which QEMU 10.0 has, and later ones as long as they take
+//! it. Tried with 10.0.2. Debian 12's own 7.2 is too old. `cpu_exit`, `qemu_get_cpu`
+//! and `current_cpu` are not of the API; the binary exports them for its modules.
 
 use std::{
     ffi::{c_char, c_int, c_uint, c_void, CStr},
@@ -45,15 +44,7 @@ macro_rules! opaque {
         }
     )*};
 }
-opaque!(Tb Insn HwAddr Scoreboard CpuState);
-
-/// `qemu_plugin_u64`: a member of each processor's entry.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Entry {
-    pub(crate) score: *mut Scoreboard,
-    pub(crate) offset: usize,
-}
+opaque!(Tb Insn HwAddr CpuState);
 
 /// `GByteArray`.
 #[repr(C)]
@@ -66,10 +57,6 @@ pub(crate) struct ByteArray {
 pub(crate) const NO_REGS: c_int = 0;
 /// `QEMU_PLUGIN_MEM_RW`.
 pub(crate) const MEM_RW: c_int = 3;
-/// `QEMU_PLUGIN_INLINE_ADD_U64`.
-pub(crate) const INLINE_ADD: c_int = 0;
-/// `QEMU_PLUGIN_COND_GE`.
-pub(crate) const COND_GE: c_int = 7;
 
 pub(crate) type SimpleCb = extern "C" fn(PluginId);
 pub(crate) type TransCb = extern "C" fn(PluginId, *mut Tb);
@@ -116,9 +103,7 @@ functions! {
     fn qemu_plugin_insn_vaddr(*const Insn) -> u64;
     fn qemu_plugin_insn_data(*const Insn, *mut c_void, usize) -> usize;
 
-    fn qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(*mut Tb, c_int, Entry, u64);
-    fn qemu_plugin_register_vcpu_tb_exec_cond_cb(*mut Tb, VcpuCb, c_int, c_int, Entry, u64, *mut c_void);
-    fn qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(*mut Insn, c_int, Entry, u64);
+    fn qemu_plugin_register_vcpu_tb_exec_cb(*mut Tb, VcpuCb, c_int, *mut c_void);
     fn qemu_plugin_register_vcpu_insn_exec_cb(*mut Insn, VcpuCb, c_int, *mut c_void);
     fn qemu_plugin_register_vcpu_mem_cb(*mut Insn, MemCb, c_int, c_int, *mut c_void);
 
@@ -127,10 +112,6 @@ functions! {
     fn qemu_plugin_get_hwaddr(MemInfo, u64) -> *mut HwAddr;
     fn qemu_plugin_hwaddr_is_io(*const HwAddr) -> bool;
     fn qemu_plugin_hwaddr_phys_addr(*const HwAddr) -> u64;
-
-    fn qemu_plugin_scoreboard_new(usize) -> *mut Scoreboard;
-    fn qemu_plugin_u64_get(Entry, c_uint) -> u64;
-    fn qemu_plugin_u64_set(Entry, c_uint, u64);
 
     fn qemu_plugin_read_memory_vaddr(u64, *mut ByteArray, usize) -> bool;
     fn g_byte_array_new() -> *mut ByteArray;
@@ -148,9 +129,17 @@ fn lookup(name: &CStr) -> Option<*mut c_void> {
 
 static API: OnceLock<Api> = OnceLock::new();
 
+/// Where the emulator has the processor that runs in the calling thread.
+pub(crate) fn current_cpu() -> *const *mut CpuState {
+    lookup(CURRENT_CPU).map_or(std::ptr::null(), |at| at.cast_const().cast())
+}
+
+const CURRENT_CPU: &CStr = c"current_cpu";
+
 /// Looks everything up; what is missing if something is.
 pub(crate) fn load() -> Result<(), String> {
     let api = Api::load()?;
+    lookup(CURRENT_CPU).ok_or("this QEMU has no current_cpu")?;
     let _ = API.set(api);
     Ok(())
 }

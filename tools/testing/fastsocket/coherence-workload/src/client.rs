@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A client: one connection after the other.
+
+use crate::{net, shared::Shared, sys, Addresses, Args};
+use std::{io, net::Ipv4Addr};
+
+/// Runs the client of a CPU.
+pub(crate) fn run(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
+    let result = work(args, cpu, shared);
+    if result.is_err() {
+        shared.fail();
+    }
+    result
+}
+
+fn work(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
+    sys::pin(cpu)?;
+    let from = match args.clients {
+        Addresses::One => None,
+        Addresses::Many => Some(Ipv4Addr::from_bits(0x7f01_0001 + cpu)),
+    };
+    shared.ready.add()?;
+    shared.warm.wait_for(1)?;
+    for _ in 0..args.warm_up {
+        connection(from)?;
+    }
+    shared.ready.add()?;
+    shared.begin.wait_for(1)?;
+    for _ in 0..args.connections {
+        connection(from)?;
+        coherence_mark::unit();
+    }
+    if shared.left.take() {
+        coherence_mark::end();
+        shared.done.add()?;
+    }
+    Ok(())
+}
+
+fn connection(from: Option<Ipv4Addr>) -> io::Result<()> {
+    let socket = net::connect(from)?;
+    net::send(&socket, &[b'?'; net::REQUEST])?;
+    let mut answer = [0; 2 * net::ANSWER];
+    let mut got = 0;
+    loop {
+        match net::receive(&socket, &mut answer[got..])? {
+            Some(0) => break,
+            Some(n) => got += n,
+            None => return Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+    if got == net::ANSWER {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("an answer of {got} bytes")))
+    }
+}
