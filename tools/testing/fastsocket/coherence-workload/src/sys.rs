@@ -56,6 +56,14 @@ pub(crate) fn fork(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     unsafe { libc::_exit(status) }
 }
 
+/// Sleeps until the process is killed.
+pub(crate) fn sleep() -> ! {
+    loop {
+        // SAFETY: no memory is passed.
+        unsafe { libc::pause() };
+    }
+}
+
 /// Zeroed memory that children share, for good.
 pub(crate) fn shared_memory(size: usize) -> io::Result<*mut c_void> {
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;

@@ -5,11 +5,11 @@
 //! An address that had a transfer is to be told as a part of an object. What a
 //! program in the guest could find out is not enough (`/proc/kpageflags` says that a
 //! page is a slab's, not whose), and debug information would have to be built. But
-//! the emulator can read the guest's memory, and two tables there say it all:
+//! the emulator can read the guest's memory, and two tables there say it:
 //!
 //! - `__per_cpu_offset[]`, to tell per-CPU data;
-//! - `struct page` of each page in question, which leads to the slab's first page,
-//!   and that to the `struct kmem_cache` with the size of the objects and a name.
+//! - `mem_section`, which leads to the `struct page` of each page in question, that to
+//!   its slab's first page, and that to the `struct kmem_cache` with the size of the objects and a name.
 //!
 //! Symbols say where these are, without KASLR. The layout is that of x86-64 in 6.12, and
 //! where it depends on the configuration it is found by what must be there: the cache
@@ -38,8 +38,17 @@ pub trait Memory {
 pub struct Current;
 
 const PAGE_SHIFT: u32 = 12;
-/// Where `vmemmap` is unless the kernel can move it.
-const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
+
+/// `struct mem_section`, as SPARSEMEM_EXTREME has it, with and without VMEMMAP, but
+/// not with PAGE_EXTENSION. Roots of a page each lead to all of them.
+mod section {
+    pub(super) const FRAMES_SHIFT: u32 = 15;
+    pub(super) const SIZE: u64 = 16;
+    pub(super) const PER_ROOT: u64 = 256;
+    /// In `section_mem_map`, which is where page 0 would have its `struct page`.
+    pub(super) const HAS_MAP: u64 = 2;
+    pub(super) const FLAGS: u64 = 0x3f;
+}
 
 /// `struct page`, and `struct slab` that lies over it.
 mod page {
@@ -63,7 +72,8 @@ mod cache {
 
 struct Reader<'a, M> {
     memory: &'a M,
-    vmemmap: u64,
+    /// Where the roots of the sections are.
+    roots: u64,
     /// Where a cache has the pointer to its name.
     name: u64,
 }
@@ -103,30 +113,34 @@ impl<'a, M: Memory> Reader<'a, M> {
                 .and_then(|pointer| text_at(memory, pointer))
                 .is_some_and(|name| name == "kmem_cache")
         })?;
-        let vmemmap = match symbols.find("vmemmap_base") {
-            Some(base) => u64_at(memory, base)?,
-            None => VMEMMAP,
-        };
+        let roots = u64_at(memory, symbols.find("mem_section")?)?;
         Some(Self {
             memory,
-            vmemmap,
+            roots,
             name,
         })
     }
 
+    /// Where the `struct page` of a page is.
+    fn page(&self, frame: u64) -> Option<u64> {
+        let section = frame >> section::FRAMES_SHIFT;
+        let root = u64_at(self.memory, self.roots + 8 * (section / section::PER_ROOT))?;
+        let entry = root + section::SIZE * (section % section::PER_ROOT);
+        let map = u64_at(self.memory, entry)?;
+        (map & section::HAS_MAP != 0).then(|| (map & !section::FLAGS).wrapping_add(frame * page::SIZE))
+    }
+
     /// The first page of the slab that a page is in, and the slab's cache.
     fn slab(&self, frame: u64) -> Option<(u64, u64)> {
-        let mut page = self.vmemmap + frame * page::SIZE;
-        let head = u64_at(self.memory, page + page::HEAD)?;
-        if head & 1 != 0 {
-            page = head - 1;
-        }
-        let kind = u32_at(self.memory, page + page::TYPE)?;
+        let page = self.page(frame)?;
+        let link = u64_at(self.memory, page + page::HEAD)?;
+        let head = if link & 1 != 0 { link - 1 } else { page };
+        let kind = u32_at(self.memory, head + page::TYPE)?;
         if kind >> 24 != page::TYPE_SLAB {
             return None;
         }
-        let first = page.checked_sub(self.vmemmap)? / page::SIZE;
-        Some((first, u64_at(self.memory, page + page::HEAD)?))
+        let first = frame.checked_sub(page.checked_sub(head)? / page::SIZE)?;
+        Some((first, u64_at(self.memory, head + page::HEAD)?))
     }
 
     fn cache(&self, address: u64) -> Option<Cache> {
@@ -216,7 +230,10 @@ mod tests {
     const MAP: &str = "\
 ffffffff82000000 D kmem_cache
 ffffffff82000100 D __per_cpu_offset
+ffffffff82000200 B mem_section
 ";
+    /// The `struct page` of page 0.
+    const MAP0: u64 = 0xffff_ea00_0000_0000;
     const OWN: u64 = 0xffff_8880_0100_0000;
     const TCP: u64 = 0xffff_8880_0100_0200;
 
@@ -231,7 +248,7 @@ ffffffff82000100 D __per_cpu_offset
     }
 
     fn page(made: &mut Made, frame: u64, word: u64, kind: u32) {
-        let page = VMEMMAP + 64 * frame;
+        let page = MAP0 + 64 * frame;
         made.put(page, &[0; 64]);
         made.put(page + 8, &word.to_le_bytes());
         made.put(page + 48, &kind.to_le_bytes());
@@ -243,10 +260,16 @@ ffffffff82000100 D __per_cpu_offset
         for (at, offset) in [(0x100u64, 0x1000u64), (0x108, 0x2000)] {
             made.put(0xffff_ffff_8200_0000 + at, &offset.to_le_bytes());
         }
+        let (roots, root) = (OWN + 0x3000, OWN + 0x4000);
+        made.put(0xffff_ffff_8200_0200, &u64::to_le_bytes(roots));
+        made.put(roots, &u64::to_le_bytes(root));
+        made.put(root, &(MAP0 | 0xf).to_le_bytes());
+        // A section that has no pages.
+        made.put(root + 16, &[0; 16]);
         cache(&mut made, OWN, 256, "kmem_cache");
         cache(&mut made, TCP, 2432, "TCP");
         page(&mut made, 0x40, TCP, 0xf500_0000);
-        page(&mut made, 0x41, (VMEMMAP + 64 * 0x40) | 1, 0xffff_ffff);
+        page(&mut made, 0x41, (MAP0 + 64 * 0x40) | 1, 0xffff_ffff);
         page(&mut made, 0x42, 0, 0xffff_ffff);
         made
     }
@@ -263,7 +286,7 @@ ffffffff82000100 D __per_cpu_offset
 
     #[test]
     fn pages_of_slabs_are_told() {
-        let transfers = [at(0x40_010), at(0x41_ff8), at(0x42_000), at(0x99_000)];
+        let transfers = [at(0x40_010), at(0x41_ff8), at(0x42_000), at(0x99_000), at(0x800_0000)];
         let guest = inspect(&kernel(), &Symbols::parse(MAP), 2, &transfers);
         assert_eq!(guest.per_cpu_offset, [0x1000, 0x2000]);
         assert_eq!(
