@@ -127,7 +127,8 @@ impl<'a, M: Memory> Reader<'a, M> {
         let root = u64_at(self.memory, self.roots + 8 * (section / section::PER_ROOT))?;
         let entry = root + section::SIZE * (section % section::PER_ROOT);
         let map = u64_at(self.memory, entry)?;
-        (map & section::HAS_MAP != 0).then(|| (map & !section::FLAGS).wrapping_add(frame * page::SIZE))
+        (map & section::HAS_MAP != 0)
+            .then(|| (map & !section::FLAGS).wrapping_add(frame * page::SIZE))
     }
 
     /// The first page of the slab that a page is in, and the slab's cache.
@@ -277,6 +278,7 @@ ffffffff82000200 B mem_section
     fn at(physical: u64) -> Transfer {
         Transfer {
             code: 0,
+            caller: 0,
             physical,
             data: 0,
             access: Access::Load,
@@ -286,7 +288,13 @@ ffffffff82000200 B mem_section
 
     #[test]
     fn pages_of_slabs_are_told() {
-        let transfers = [at(0x40_010), at(0x41_ff8), at(0x42_000), at(0x99_000), at(0x800_0000)];
+        let transfers = [
+            at(0x40_010),
+            at(0x41_ff8),
+            at(0x42_000),
+            at(0x99_000),
+            at(0x800_0000),
+        ];
         let guest = inspect(&kernel(), &Symbols::parse(MAP), 2, &transfers);
         assert_eq!(guest.per_cpu_offset, [0x1000, 0x2000]);
         assert_eq!(

@@ -65,6 +65,7 @@ fn config() -> &'static Config {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Site {
     code: u64,
+    caller: u64,
     physical: u64,
     access: Access,
 }
@@ -81,6 +82,42 @@ struct Cpu {
     counts: raw::Cpu,
     /// The instruction that it executed last, if that repeats itself; otherwise zero.
     repeated: u64,
+    /// The last block that was not of a helper, and whether one is being executed.
+    caller: u64,
+    in_helper: bool,
+}
+
+/// What a block's callback is given: 16 bits of the number of its instructions, 48 of
+/// its address, which are zero if it is a helper's.
+#[derive(Clone, Copy)]
+struct Block(u64);
+
+impl Block {
+    const ADDRESS_BITS: u32 = 48;
+
+    fn new(address: u64, instructions: usize) -> Self {
+        let helper = config()
+            .symbols
+            .as_ref()
+            .is_some_and(|s| s.is_helper(address));
+        let address = if helper { 0 } else { address };
+        let below = u64::MAX >> (u64::BITS - Self::ADDRESS_BITS);
+        Self((instructions as u64) << Self::ADDRESS_BITS | address & below)
+    }
+
+    fn instructions(self) -> u64 {
+        self.0 >> Self::ADDRESS_BITS
+    }
+
+    fn is_helper(self) -> bool {
+        self.address() == 0
+    }
+
+    /// With the sign that a canonical address has.
+    fn address(self) -> u64 {
+        let unused = u64::BITS - Self::ADDRESS_BITS;
+        ((self.0 << unused) as i64 >> unused) as u64
+    }
 }
 
 /// What changes.
@@ -119,6 +156,8 @@ impl State {
             emulated: unsafe { (api().qemu_get_cpu)(n as c_int) },
             counts: raw::Cpu::default(),
             repeated: 0,
+            caller: 0,
+            in_helper: false,
         });
         Box::new(Self {
             model: Model::new(),
@@ -133,15 +172,20 @@ impl State {
         })
     }
 
-    /// A block of `n` instructions begins.
+    /// A block begins.
     #[inline]
-    fn block(&mut self, n: u64) {
+    fn block(&mut self, block: Block) {
         // SAFETY: a variable of the thread that this state belongs to.
         let running = unsafe { *self.current };
         if running != self.cpus[self.now].emulated {
             self.switch(running);
         }
-        self.turn += n;
+        let cpu = &mut self.cpus[self.now];
+        cpu.in_helper = block.is_helper();
+        if !cpu.in_helper {
+            cpu.caller = block.address();
+        }
+        self.turn += block.instructions();
         if self.turn >= config().slice {
             self.turn = 0;
             // SAFETY: the processor that runs in this thread. Takes effect when the
@@ -193,7 +237,9 @@ impl State {
 
     #[inline(never)]
     fn transfer(&mut self, code: u64, data: u64, physical: u64, access: Access) {
-        let of = &mut self.cpus[self.now].counts;
+        let cpu = &mut self.cpus[self.now];
+        let caller = if cpu.in_helper { cpu.caller } else { 0 };
+        let of = &mut cpu.counts;
         *match (code >= KERNEL, access) {
             (true, Access::Load) => &mut of.kernel_loads,
             (true, _) => &mut of.kernel_stores,
@@ -202,6 +248,7 @@ impl State {
         } += 1;
         let site = Site {
             code,
+            caller,
             physical,
             access,
         };
@@ -243,6 +290,7 @@ impl State {
             .drain()
             .map(|(site, seen)| raw::Transfer {
                 code: site.code,
+                caller: site.caller,
                 physical: site.physical,
                 data: seen.data,
                 access: site.access,
@@ -305,7 +353,9 @@ extern "C" fn on_translate(_: sys::PluginId, tb: *mut sys::Tb) {
     unsafe {
         let n = (api.qemu_plugin_tb_n_insns)(tb);
         if armed {
-            let data = ptr::without_provenance_mut(n);
+            let data = ptr::without_provenance_mut(
+                Block::new((api.qemu_plugin_tb_vaddr)(tb), n).0 as usize,
+            );
             (api.qemu_plugin_register_vcpu_tb_exec_cb)(tb, on_block, sys::NO_REGS, data);
         }
         for i in 0..n {
@@ -348,8 +398,8 @@ unsafe fn instrument(insn: *mut sys::Insn, bytes: &[u8]) {
     }
 }
 
-extern "C" fn on_block(_: c_uint, n: *mut c_void) {
-    with_state(|state| state.block(n.addr() as u64));
+extern "C" fn on_block(_: c_uint, block: *mut c_void) {
+    with_state(|state| state.block(Block(block.addr() as u64)));
 }
 
 extern "C" fn on_kernel(_: c_uint, _: *mut c_void) {

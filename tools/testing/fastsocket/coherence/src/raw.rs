@@ -88,6 +88,10 @@ pub struct Transfer {
     /// The address of the instruction.
     #[serde(with = "hex")]
     pub code: u64,
+    /// In a helper, such as one that takes a lock, what was executed before it;
+    /// otherwise zero.
+    #[serde(with = "hex")]
+    pub caller: u64,
     /// The physical address of what it accessed in the line.
     #[serde(with = "hex")]
     pub physical: u64,
@@ -180,6 +184,7 @@ mod tests {
     fn addresses_survive() {
         let one = Transfer {
             code: 0xffff_ffff_8100_0001,
+            caller: 0,
             physical: 0x1040,
             data: u64::MAX,
             access: Access::Atomic,

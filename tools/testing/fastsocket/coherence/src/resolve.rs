@@ -50,8 +50,16 @@ fn place(object: impl Into<String>, offset: u64) -> Place {
     }
 }
 
-/// What an address of an instruction is a part of.
-pub fn code(symbols: &Symbols, address: u64) -> Place {
+/// What an instruction is a part of; a helper's with the caller's name before it.
+pub fn code(symbols: &Symbols, address: u64, caller: u64) -> Place {
+    let mut place = function(symbols, address);
+    if caller != 0 {
+        place.object = format!("{}/{}", function(symbols, caller).object, place.object);
+    }
+    place
+}
+
+fn function(symbols: &Symbols, address: u64) -> Place {
     if address < KERNEL {
         return place("program", address);
     }
@@ -237,7 +245,7 @@ fn region(raw: &raw::Region, symbols: &Symbols) -> Region {
         .iter()
         .map(|t| {
             let what = (
-                code(symbols, t.code),
+                code(symbols, t.code, t.caller),
                 data.place(t.data, t.physical),
                 t.access,
             );
@@ -323,6 +331,11 @@ ffffffff82000000 D init_net
     fn sums_by_name() {
         let transfer = |code, physical, access, count| Transfer {
             code,
+            caller: if code == 0xffff_ffff_8100_0118 {
+                0xffff_ffff_8100_0210
+            } else {
+                0
+            },
             physical,
             data: 0xffff_8880_0000_0000 + physical,
             access,
@@ -351,11 +364,16 @@ ffffffff82000000 D init_net
                 .map(|s| (s.what.to_string(), s.transfers))
                 .collect()
         };
-        assert_eq!(region.functions[0].what, "sk_alloc");
+        let functions: Vec<_> = region
+            .functions
+            .iter()
+            .map(|f| (&*f.what, f.transfers))
+            .collect();
         assert_eq!(
-            (region.functions[0].transfers, region.functions[0].per_unit),
-            (7, 3.5)
+            functions,
+            [("sk_free", 5), ("sk_free/sk_alloc", 4), ("sk_alloc", 3)]
         );
+        assert_eq!(region.functions[0].per_unit, 2.5);
         assert_eq!(region.objects.len(), 1);
         assert_eq!(
             of(&region.data),
@@ -365,7 +383,7 @@ ffffffff82000000 D init_net
             of(&region.code),
             [
                 ("sk_free+0x0".into(), 5),
-                ("sk_alloc+0x8".into(), 4),
+                ("sk_free/sk_alloc+0x8".into(), 4),
                 ("sk_alloc+0x4".into(), 3)
             ]
         );

@@ -18,7 +18,23 @@ pub struct Symbols {
     by_name: HashMap<String, u64>,
 }
 
-/// Names that say no more than where something begins.
+/// Functions outside the locks' own section of which the caller says more than they do.
+const HELPERS: [&str; 12] = [
+    "__memcpy",
+    "__memset",
+    "__rcu_read_lock",
+    "__rcu_read_unlock",
+    "memcpy_orig",
+    "memset_orig",
+    "native_queued_spin_lock_slowpath",
+    "queued_read_lock_slowpath",
+    "queued_spin_lock_slowpath",
+    "queued_write_lock_slowpath",
+    "rep_movs_alternative",
+    "rep_stos_alternative",
+];
+
+/// Names that are no function's or variable's.
 const DULL: [&str; 5] = ["__pfx_", "__cfi_", "__UNIQUE_ID", "__ksymtab", "$"];
 
 impl Symbols {
@@ -49,14 +65,27 @@ impl Symbols {
                 self.sorted.push(Symbol { address, name });
             }
         }
-        // Stable: of several names of an address, the first in the file.
-        self.sorted.sort_by_key(|symbol| symbol.address);
+        // Of several names of an address, the first that is not a section's.
+        let is_bound = |name: &str| {
+            name.starts_with('_') && (name.ends_with("_start") || name.ends_with("_end"))
+        };
+        self.sorted
+            .sort_by_key(|symbol| (symbol.address, is_bound(&symbol.name)));
         self.sorted.dedup_by_key(|symbol| symbol.address);
     }
 
     /// The address of a name.
     pub fn find(&self, name: &str) -> Option<u64> {
         self.by_name.get(name).copied()
+    }
+
+    /// Whether an instruction is of a function that is better told with its caller.
+    pub fn is_helper(&self, address: u64) -> bool {
+        let bound = |name| self.find(name).unwrap_or(0);
+        (bound("__lock_text_start")..bound("__lock_text_end")).contains(&address)
+            || self
+                .lookup(address)
+                .is_some_and(|(name, _)| HELPERS.contains(&name))
     }
 
     /// The last name at or before an address, and how far that is away.
@@ -79,6 +108,11 @@ ffffffff81000100 t __pfx_sk_alloc
 ffffffff81000110 T sk_alloc
 ffffffff81000110 T alias
 ffffffff81000200 T sk_free
+ffffffff81000300 T __lock_text_start
+ffffffff81000300 T _raw_spin_lock
+ffffffff81000400 T __lock_text_end
+ffffffff81000400 T __memset
+ffffffff81000500 T last
 not a line
 ";
 
@@ -94,6 +128,10 @@ not a line
             symbols.lookup(0xffff_ffff_8100_0100),
             Some(("_text", 0x100))
         );
+        assert_eq!(
+            symbols.lookup(0xffff_ffff_8100_0310),
+            Some(("_raw_spin_lock", 0x10))
+        );
         assert_eq!(symbols.lookup(8), Some(("fixed_percpu_data", 8)));
         assert_eq!(Symbols::default().lookup(8), None);
     }
@@ -103,6 +141,15 @@ not a line
         let symbols = Symbols::parse(MAP);
         assert_eq!(symbols.find("alias"), Some(0xffff_ffff_8100_0110));
         assert_eq!(symbols.find("nothing"), None);
+    }
+
+    #[test]
+    fn helpers() {
+        let symbols = Symbols::parse(MAP);
+        let is = |low: u64| symbols.is_helper(0xffff_ffff_8100_0000 + low);
+        assert!(is(0x300) && is(0x3ff) && is(0x404));
+        assert!(!is(0x2ff) && !is(0x500) && !is(0x110));
+        assert!(!Symbols::default().is_helper(0));
     }
 
     #[test]

@@ -99,6 +99,7 @@ functions! {
     fn qemu_plugin_reset(PluginId, SimpleCb);
 
     fn qemu_plugin_tb_n_insns(*const Tb) -> usize;
+    fn qemu_plugin_tb_vaddr(*const Tb) -> u64;
     fn qemu_plugin_tb_get_insn(*const Tb, usize) -> *mut Insn;
     fn qemu_plugin_insn_vaddr(*const Insn) -> u64;
     fn qemu_plugin_insn_data(*const Insn, *mut c_void, usize) -> usize;
