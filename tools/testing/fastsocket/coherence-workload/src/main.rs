@@ -19,7 +19,7 @@ mod sys;
 
 use clap::{Parser, ValueEnum};
 use shared::Shared;
-use std::{io, process::ExitCode};
+use std::{fs, io, process::ExitCode};
 
 /// How connections come to workers.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -58,6 +58,9 @@ struct Args {
     /// And before them
     #[arg(long, default_value_t = 20)]
     warm_up: u32,
+    /// Print the addresses of what is in modules, as in /proc/kallsyms
+    #[arg(long)]
+    kallsyms: bool,
 }
 
 fn run(args: &Args) -> io::Result<()> {
@@ -81,7 +84,14 @@ fn run(args: &Args) -> io::Result<()> {
     coherence_mark::begin();
     shared.begin.open()?;
     // The last client makes the end mark.
-    shared.done.wait_for(1)
+    shared.done.wait_for(1)?;
+    if args.kallsyms {
+        let all = fs::read_to_string("/proc/kallsyms")?;
+        for line in all.lines().filter(|line| line.ends_with(']')) {
+            println!("{line}");
+        }
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {

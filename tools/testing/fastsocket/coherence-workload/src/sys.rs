@@ -98,11 +98,10 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32) -> io::Result<()> {
 
 /// Wakes all who sleep on the word.
 pub(crate) fn futex_wake(word: &AtomicU32) -> io::Result<()> {
+    let wake = libc::FUTEX_WAKE;
     // SAFETY: the word is valid for the call.
-    check(
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, c_int::MAX) }
-            as c_int,
-    )?;
+    let result = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wake, c_int::MAX) };
+    check(result as c_int)?;
     Ok(())
 }
 

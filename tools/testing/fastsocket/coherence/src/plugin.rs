@@ -566,14 +566,13 @@ pub unsafe extern "C" fn qemu_plugin_install(
     argc: c_int,
     argv: *const *const c_char,
 ) -> c_int {
-    let args: Vec<_> = (0..argc as usize)
+    let arg = |i| {
         // SAFETY: by the caller.
-        .map(|i| {
-            unsafe { CStr::from_ptr(*argv.add(i)) }
-                .to_string_lossy()
-                .into_owned()
-        })
-        .collect();
+        unsafe { CStr::from_ptr(*argv.add(i)) }
+            .to_string_lossy()
+            .into_owned()
+    };
+    let args: Vec<_> = (0..argc as usize).map(arg).collect();
     // SAFETY: by the caller.
     match configure(id, unsafe { &*info }, &args) {
         Ok(config) => {

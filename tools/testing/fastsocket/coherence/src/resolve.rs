@@ -63,10 +63,14 @@ fn function(symbols: &Symbols, address: u64) -> Place {
     if address < KERNEL {
         return place("program", address);
     }
-    match symbols.lookup(address) {
-        Some((name, offset)) => place(name, offset),
-        None => place("kernel", address),
-    }
+    image(symbols, address).unwrap_or_else(|| place("kernel", address))
+}
+
+/// What of the kernel or of a module. Nothing if it is a module's that has no symbols.
+fn image(symbols: &Symbols, address: u64) -> Option<Place> {
+    let (name, offset) = symbols.lookup(address)?;
+    let beyond = symbols.find("_end").is_some_and(|end| address >= end);
+    (!beyond || name.ends_with(']')).then(|| place(name, offset))
 }
 
 /// Finds what addresses of data are parts of.
@@ -118,10 +122,10 @@ impl<'a> Data<'a> {
         if space::VMEMMAP.contains(&address) {
             return place("struct page", address % LINE);
         }
-        match self.symbols.lookup(address) {
-            Some((name, offset)) if address >= space::IMAGE => place(name, offset),
-            _ => place("page", address % space::PAGE),
+        if address < space::IMAGE {
+            return place("page", address % space::PAGE);
         }
+        image(self.symbols, address).unwrap_or_else(|| place("kernel", address))
     }
 
     fn per_cpu(&self, address: u64) -> Option<Place> {
@@ -289,6 +293,7 @@ mod tests {
 ffffffff81000110 T sk_alloc
 ffffffff81000200 T sk_free
 ffffffff82000000 D init_net
+ffffffff82001000 D _end
 ";
 
     fn guest() -> Guest {
@@ -322,9 +327,27 @@ ffffffff82000000 D init_net
         assert_eq!(at(0xffff_8880_0004_0990, 0x40_990), "slab TCP+0x10");
         assert_eq!(at(0xffff_8880_0004_8000, 0x48_000), "page+0x0");
         assert_eq!(at(0xffff_ffff_8200_0140, 0x200_0140), "init_net+0x140");
+        assert_eq!(
+            at(0xffff_ffff_c000_0010, 0x55_010),
+            "kernel+0xffffffffc0000010"
+        );
         assert_eq!(at(0xffff_c900_0001_3f40, 0x777_f40), "vmalloc+0xf40");
         assert_eq!(at(0xffff_ea00_0000_1074, 0x7_0074), "struct page+0x34");
         assert_eq!(at(0x7fff_0000_1234, 0x99_234), "program+0x234");
+    }
+
+    #[test]
+    fn code_is_named() {
+        let mut symbols = Symbols::parse(MAP);
+        let at = |symbols: &_, low: u64| code(symbols, 0xffff_ffff_0000_0000 | low, 0).to_string();
+        assert_eq!(at(&symbols, 0x8100_0114), "sk_alloc+0x4");
+        assert_eq!(at(&symbols, 0xc000_0014), "kernel+0xffffffffc0000014");
+        symbols.add("ffffffffc0000000 t pick\t[fastsocket]");
+        assert_eq!(at(&symbols, 0xc000_0014), "pick [fastsocket]+0x14");
+        assert_eq!(
+            code(&symbols, 0x5555_1234, 0).to_string(),
+            "program+0x55551234"
+        );
     }
 
     #[test]

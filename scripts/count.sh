@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# count.sh [options] OUT.json [-- WORKLOAD ARGUMENTS]: boot a guest whose only program is the
+# workload, count what its connections cost (tools/testing/fastsocket/coherence), and write that, with
+# names. The same arguments and binaries give the same bytes.
+#
+#   -k KIND    kernel in build/KIND: vm (default); or a directory with a built kernel
+#   -c CPUS    number of CPUs, 4 if not given
+#   -s INSNS   the least number of instructions after which the next CPU runs, 200 if not given
+#   -t SECS    the longest that it may take, 1800 if not given
+#
+# Beside OUT.json stand OUT.raw.json, the counts by address, and OUT.log, the guest's console.
+# "-- --help" shows the workload's arguments. What has to be built is built by tools.sh build and static.
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+kind=vm cpus=4 slice=200 limit=1800
+while getopts k:c:s:t: opt; do
+	case $opt in
+	k) kind=$OPTARG ;;
+	c) cpus=$OPTARG ;;
+	s) slice=$OPTARG ;;
+	t) limit=$OPTARG ;;
+	*) sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -ge 1 ] || die "usage: count.sh [-k KIND] [-c CPUS] [-s INSNS] OUT.json [-- WORKLOAD ARGUMENTS]"
+out=${1%.json}
+shift
+[ "${1:-}" != -- ] || shift
+
+case $kind in */*) kernel=$(realpath "$kind") ;; *) kernel=$BUILD/$kind ;; esac
+cargo=$TOP/build/cargo
+plugin=$cargo/release/libfastsocket_coherence.so
+init=$cargo/x86_64-unknown-linux-gnu/release/coherence-workload
+[ -r "$kernel/arch/x86/boot/bzImage" ] || die "there is no kernel in $kernel: run 'make vm'"
+for f in "$plugin" "$init"; do
+	[ -r "$f" ] || die "there is no $f: run 'scripts/tools.sh build' and 'scripts/tools.sh static'"
+done
+if [ "${1:-}" = --help ]; then exec "$init" --help; fi
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+mkdir "$root/files"
+# Symbols would only take the guest's time.
+strip -o "$root/files/init" "$init"
+module=$kernel/net/fastsocket/fastsocket.ko
+[ ! -e "$module" ] || cp "$module" "$root/files/"
+find "$root/files" -exec touch -d @0 {} +
+(cd "$root/files" && find . | LC_ALL=C sort | cpio -o -H newc --quiet --reproducible -R 0:0) >"$root/initrd"
+
+# Nothing in the guest may depend on this machine: neither time, nor random numbers, nor how fast
+# somebody answers. Hence no clock but the count of instructions, and no device but a serial port.
+rm -f "$out.raw.json"
+timeout -k 10 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
+	-accel tcg,thread=single -icount shift=0,sleep=off -seed 1 -rtc base=2025-01-01T00:00:00,clock=vm \
+	-cpu max -smp "$cpus" -m 1G -serial stdio \
+	-kernel "$kernel/arch/x86/boot/bzImage" -initrd "$root/initrd" \
+	-append "console=ttyS0 quiet panic=-1 nokaslr lpj=8000000 tsc=reliable -- --kallsyms $*" \
+	-plugin "$plugin,out=$out.raw.json,slice=$slice,map=$kernel/System.map" \
+	</dev/null >"$out.log" 2>&1 || { tail -20 "$out.log" >&2; die "QEMU ended with an error: see $out.log"; }
+if ! grep -q 'coherence-workload: done' "$out.log" || [ ! -s "$out.raw.json" ]; then
+	tail -20 "$out.log" >&2
+	die "the workload did not come to its end: see $out.log"
+fi
+tr -d '\r' <"$out.log" | grep -E '^[0-9a-f]{16} . .*\]$' >"$root/kallsyms" || true
+"$cargo/release/fastsocket-coherence" --map "$kernel/System.map" --kallsyms "$root/kallsyms" \
+	"$out.raw.json" >"$out.json"
