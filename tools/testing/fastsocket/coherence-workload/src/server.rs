@@ -12,6 +12,8 @@ use std::{
 /// Stands for the listening socket among the descriptors of events.
 const LISTENER: u64 = u64::MAX;
 
+const DEVICE: &str = "/dev/fastsocket";
+
 /// The sockets that the workers of `cpus` CPUs listen on: one, or one each.
 pub(crate) fn listen(kind: Kind, cpus: u32) -> io::Result<Vec<OwnedFd>> {
     let own = matches!(kind, Kind::Reuseport | Kind::ReuseportCbpf);
@@ -35,10 +37,8 @@ fn work(kind: Kind, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Res
     sys::pin(cpu)?;
     let listener = listeners.get(cpu as usize).unwrap_or(&listeners[0]);
     if kind == Kind::Fastsocket {
-        let device = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/fastsocket")?;
+        let device = File::options().read(true).write(true).open(DEVICE);
+        let device = device.map_err(|error| io::Error::other(format!("{DEVICE}: {error}")))?;
         sys::spawn_listen(&device, listener, cpu)?;
     }
     for other in listeners
