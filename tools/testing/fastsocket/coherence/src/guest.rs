@@ -11,6 +11,8 @@
 //! - `mem_section`, which leads to the `struct page` of each page in question, that to
 //!   its slab's first page, and that to the `struct kmem_cache` with the size of the objects and a name.
 //!
+//! The hash tables of TCP, which are in no slab, are where `tcp_hashinfo` says.
+//!
 //! Symbols say where these are, without KASLR. The layout is that of x86-64 in 6.12, and
 //! where it depends on the configuration it is found by what must be there: the cache
 //! that `kmem_cache` points to has the name "kmem_cache". If anything is not as expected,
@@ -20,7 +22,7 @@
 //! cache in the meantime is taken for the later one's.
 
 use crate::{
-    raw::{Cache, Guest, Slab, Transfer},
+    raw::{Cache, Guest, Slab, Table, Transfer},
     symbols::Symbols,
 };
 use std::{
@@ -68,6 +70,78 @@ mod cache {
     pub(super) const NAME_BEFORE: u64 = 256;
     /// No object is larger.
     pub(super) const LARGEST: u32 = 1 << 23;
+}
+
+/// A hash table that `tcp_hashinfo` leads to.
+struct Known {
+    name: &'static str,
+    pointer: u64,
+    /// Where the number of entries is, and what has to be added to it.
+    entries: (u64, u64),
+    size: u64,
+}
+
+/// `struct inet_hashinfo`, where a `spinlock_t` is four bytes.
+const KNOWN: [Known; 5] = [
+    Known {
+        name: "ehash",
+        pointer: 0,
+        entries: (16, 1),
+        size: 8,
+    },
+    Known {
+        name: "ehash_locks",
+        pointer: 8,
+        entries: (20, 1),
+        size: 4,
+    },
+    Known {
+        name: "bhash",
+        pointer: 32,
+        entries: (56, 0),
+        size: 16,
+    },
+    Known {
+        name: "bhash2",
+        pointer: 48,
+        entries: (56, 0),
+        size: 16,
+    },
+    Known {
+        name: "lhash2",
+        pointer: 64,
+        entries: (60, 1),
+        size: 16,
+    },
+];
+
+/// The tables of TCP, and what connect() chooses ports by.
+fn tables(memory: &impl Memory, symbols: &Symbols) -> Vec<Table> {
+    let hashinfo = symbols.find("tcp_hashinfo");
+    let known = KNOWN.iter().filter_map(|known| {
+        let (at, more) = known.entries;
+        let entries = u64::from(u32_at(memory, hashinfo? + at)?) + more;
+        Some(Table {
+            name: known.name.into(),
+            address: u64_at(memory, hashinfo? + known.pointer)?,
+            // Any other number is not a table's.
+            entries: Some(entries).filter(|n| n.is_power_of_two())?,
+            size: known.size,
+        })
+    });
+    let perturb = symbols.find("table_perturb").and_then(|at| {
+        Some(Table {
+            name: "table_perturb".into(),
+            address: u64_at(memory, at)?,
+            // CONFIG_INET_TABLE_PERTURB_ORDER, unless somebody chose another.
+            entries: 1 << 16,
+            size: 4,
+        })
+    });
+    known
+        .chain(perturb)
+        .filter(|table| table.address != 0)
+        .collect()
 }
 
 struct Reader<'a, M> {
@@ -172,6 +246,7 @@ pub fn inspect(
             .map_while(|cpu| u64_at(memory, offsets + 8 * cpu))
             .collect();
     }
+    guest.tables = tables(memory, symbols);
     let Some(reader) = Reader::new(memory, symbols) else {
         return guest;
     };
@@ -232,6 +307,7 @@ mod tests {
 ffffffff82000000 D kmem_cache
 ffffffff82000100 D __per_cpu_offset
 ffffffff82000200 B mem_section
+ffffffff82000300 B tcp_hashinfo
 ";
     /// The `struct page` of page 0.
     const MAP0: u64 = 0xffff_ea00_0000_0000;
@@ -273,6 +349,27 @@ ffffffff82000200 B mem_section
         page(&mut made, 0x41, (MAP0 + 64 * 0x40) | 1, 0xffff_ffff);
         page(&mut made, 0x42, 0, 0xffff_ffff);
         made
+    }
+
+    #[test]
+    fn tables_are_told() {
+        let mut made = kernel();
+        made.put(0xffff_ffff_8200_0300, &[0; 128]);
+        made.put(
+            0xffff_ffff_8200_0320,
+            &0xffff_8880_0200_0000u64.to_le_bytes(),
+        );
+        made.put(0xffff_ffff_8200_0338, &512u32.to_le_bytes());
+        let guest = inspect(&made, &Symbols::parse(MAP), 2, &[]);
+        assert_eq!(
+            guest.tables,
+            [Table {
+                name: "bhash".into(),
+                address: 0xffff_8880_0200_0000,
+                entries: 512,
+                size: 16
+            }]
+        );
     }
 
     fn at(physical: u64) -> Transfer {

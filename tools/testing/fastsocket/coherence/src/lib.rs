@@ -36,7 +36,7 @@
 //! # Which field of what
 //!
 //! The plugin notes for each pair of instruction and datum the physical and the
-//! first virtual address. [`guest`] says how pages lead to slab caches; [`resolve`]
+//! first virtual address. [`guest`] says how pages lead to slab caches and hash tables; [`resolve`]
 //! puts names to all. A module's symbols move from boot to boot, and are in no
 //! `System.map`: the guest's root gives `/proc/kallsyms`.
 

@@ -114,6 +114,22 @@ pub struct Guest {
     pub caches: Vec<Cache>,
     /// The slabs in which there were transfers, by address.
     pub slabs: Vec<Slab>,
+    /// Tables that have pages of their own.
+    pub tables: Vec<Table>,
+}
+
+/// Entries of one size, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// As the kernel's source calls it.
+    pub name: String,
+    /// Its virtual address.
+    #[serde(with = "hex")]
+    pub address: u64,
+    /// How many entries it has.
+    pub entries: u64,
+    /// The size of an entry in bytes.
+    pub size: u64,
 }
 
 /// A slab cache.

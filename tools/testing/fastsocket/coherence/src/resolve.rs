@@ -116,6 +116,9 @@ impl<'a> Data<'a> {
                 (physical - slab.physical) % cache.size,
             );
         }
+        if let Some(place) = self.table(address) {
+            return place;
+        }
         if space::VMALLOC.contains(&address) {
             return place("vmalloc", address % space::PAGE);
         }
@@ -137,6 +140,14 @@ impl<'a> Data<'a> {
         }
         let (name, offset) = self.symbols.lookup(offset)?;
         Some(place(format!("percpu {name}"), offset))
+    }
+
+    fn table(&self, address: u64) -> Option<Place> {
+        self.guest.tables.iter().find_map(|table| {
+            let offset = address.checked_sub(table.address)?;
+            (offset / table.size < table.entries)
+                .then(|| place(format!("table {}", table.name), offset % table.size))
+        })
     }
 
     fn slab(&self, physical: u64) -> Option<(&Slab, &raw::Cache)> {
@@ -284,7 +295,7 @@ fn region(raw: &raw::Region, symbols: &Symbols) -> Region {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raw::{Cache, Transfer};
+    use crate::raw::{Cache, Table, Transfer};
 
     const MAP: &str = "\
 0000000000000000 D __per_cpu_start
@@ -308,6 +319,12 @@ ffffffff82001000 D _end
                 length: 0x8000,
                 cache: 0,
             }],
+            tables: vec![Table {
+                name: "bhash".into(),
+                address: 0xffff_8880_0200_0000,
+                entries: 512,
+                size: 16,
+            }],
         }
     }
 
@@ -325,6 +342,8 @@ ffffffff82001000 D _end
             "percpu (allocated)+0x8"
         );
         assert_eq!(at(0xffff_8880_0004_0990, 0x40_990), "slab TCP+0x10");
+        assert_eq!(at(0xffff_8880_0200_1ff8, 0x200_1ff8), "table bhash+0x8");
+        assert_eq!(at(0xffff_8880_0200_2000, 0x200_2000), "page+0x0");
         assert_eq!(at(0xffff_8880_0004_8000, 0x48_000), "page+0x0");
         assert_eq!(at(0xffff_ffff_8200_0140, 0x200_0140), "init_net+0x140");
         assert_eq!(
