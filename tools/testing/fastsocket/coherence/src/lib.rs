@@ -7,7 +7,7 @@
 //! qemu-system-x86_64 -accel tcg,thread=single -icount shift=0,sleep=off -seed 1 \
 //!     -rtc base=2025-01-01,clock=vm -cpu max -smp 4 -append nokaslr... \
 //!     -plugin libfastsocket_coherence.so,out=counts.json,slice=200,map=System.map
-//! fastsocket-coherence --map System.map [--kallsyms FILE] [--top 20] counts.json
+//! fastsocket-coherence resolve --map System.map [--console FILE] [--top 20] counts.json
 //! ```
 //!
 //! # The same counts twice

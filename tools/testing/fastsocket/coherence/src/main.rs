@@ -5,7 +5,7 @@
 use clap::Parser;
 use fastsocket_coherence::{
     raw::{Run, FORMAT},
-    resolve::{self, Region, Report, Sum},
+    resolve::{self, Region, Report, Sum, Workload},
     symbols::Symbols,
 };
 use std::{
@@ -16,15 +16,24 @@ use std::{
     process::ExitCode,
 };
 
-/// Names what the coherence plugin counted: functions, and fields of objects.
+/// Names what the coherence plugin counted, and puts several runs side by side.
 #[derive(Parser)]
-struct Args {
+enum Command {
+    Resolve(Resolve),
+}
+
+/// Names what was counted in one run: functions, and fields of objects.
+#[derive(clap::Args)]
+struct Resolve {
     /// System.map of the guest's kernel
     #[arg(long, value_name = "FILE")]
     map: PathBuf,
-    /// /proc/kallsyms of the guest, for what is in modules
+    /// What the guest printed: its workload, and the symbols of its modules
     #[arg(long, value_name = "FILE")]
-    kallsyms: Option<PathBuf>,
+    console: Option<PathBuf>,
+    /// What to call the guest's kernel
+    #[arg(long, default_value = "fastsocket")]
+    kernel: String,
     /// A table of the first N of each list, instead of all as JSON
     #[arg(long, value_name = "N")]
     top: Option<usize>,
@@ -78,6 +87,10 @@ fn table(to: &mut impl Write, region: &Region, top: usize) -> io::Result<()> {
         let (code, data, access) = &sum.what;
         writeln!(to, "{:>10.3}  {code}  {access:?}  {data}", sum.per_unit)?;
     }
+    writeln!(to, "\n{:>10}  turns of waiting loops, by function", "turns")?;
+    for sum in region.waits.iter().take(top) {
+        writeln!(to, "{:>10.3}  {}", sum.per_unit, sum.what)?;
+    }
     writeln!(to)
 }
 
@@ -97,21 +110,55 @@ fn print(report: &Report, top: Option<usize>) -> io::Result<()> {
     out.flush()
 }
 
-fn run(args: &Args) -> Result<(), String> {
+/// A serial console's.
+fn lines(console: &str) -> impl Iterator<Item = &str> {
+    console.lines().map(str::trim_end)
+}
+
+/// The lines of `/proc/kallsyms` that are a module's.
+fn module_symbols(console: &str) -> String {
+    let is_symbol = |line: &&str| {
+        let address = line.split(' ').next().unwrap_or_default();
+        address.len() == 16 && line.ends_with(']') && u64::from_str_radix(address, 16).is_ok()
+    };
+    let lines: Vec<_> = lines(console).filter(is_symbol).collect();
+    lines.join("\n")
+}
+
+/// What the workload printed of itself.
+fn stated_workload(console: &str) -> Result<Option<Workload>, String> {
+    let stated = |line: &'_ str| line.strip_prefix(STATED).map(str::to_owned);
+    let Some(json) = lines(console).find_map(stated) else {
+        return Ok(None);
+    };
+    serde_json::from_str(&json).map_err(|error| format!("{json}: {error}"))
+}
+
+/// Begins the workload's line about itself.
+const STATED: &str = "coherence-workload: is ";
+
+fn resolve(args: &Resolve) -> Result<(), String> {
     let mut symbols = Symbols::parse(&read(&args.map)?);
-    if let Some(path) = &args.kallsyms {
-        symbols.add(&read(path)?);
+    let mut workload = None;
+    if let Some(path) = &args.console {
+        let console = read(path)?;
+        symbols.add(&module_symbols(&console));
+        workload = stated_workload(&console)?;
     }
     let counts = read(&args.counts)?;
     let run: Run = serde_json::from_str(&counts)
         .ok()
         .filter(|run: &Run| run.format == FORMAT)
         .ok_or_else(|| format!("{}: not what the plugin writes", args.counts.display()))?;
-    print(&resolve::report(&run, &symbols), args.top).map_err(|error| error.to_string())
+    let report = resolve::report(&args.kernel, workload, &run, &symbols);
+    print(&report, args.top).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let result = match Command::parse() {
+        Command::Resolve(args) => resolve(&args),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fastsocket-coherence: {error}");

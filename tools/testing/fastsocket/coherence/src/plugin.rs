@@ -87,6 +87,17 @@ struct Cpu {
     in_helper: bool,
 }
 
+impl Cpu {
+    /// Who called the helper that is being executed; zero if none is.
+    fn caller_in_helper(&self) -> u64 {
+        if self.in_helper {
+            self.caller
+        } else {
+            0
+        }
+    }
+}
+
 /// What a block's callback is given: 16 bits of the number of its instructions, 48 of
 /// its address, which are zero if it is a helper's.
 #[derive(Clone, Copy)]
@@ -132,6 +143,8 @@ struct State {
     /// Where the emulator has the processor that runs in this thread.
     current: *const *mut sys::CpuState,
     sites: HashMap<Site, Seen>,
+    /// Turns of waiting loops in the kernel, by instruction and caller.
+    waits: HashMap<(u64, u64), u64>,
     units: u64,
     regions: Vec<raw::Region>,
 }
@@ -167,6 +180,7 @@ impl State {
             turn: 0,
             current: sys::current_cpu(),
             sites: HashMap::new(),
+            waits: HashMap::new(),
             units: 0,
             regions: Vec::new(),
         })
@@ -212,6 +226,19 @@ impl State {
         } += 1;
     }
 
+    /// A turn of a loop in the kernel that waits.
+    fn pause(&mut self, code: u64) {
+        self.instruction(true);
+        let cpu = &mut self.cpus[self.now];
+        cpu.counts.pauses += 1;
+        if self.counting {
+            *self
+                .waits
+                .entry((code, cpu.caller_in_helper()))
+                .or_insert(0) += 1;
+        }
+    }
+
     fn repeat(&mut self, code: u64) {
         let kernel = code >= KERNEL;
         let cpu = &mut self.cpus[self.now];
@@ -238,7 +265,7 @@ impl State {
     #[inline(never)]
     fn transfer(&mut self, code: u64, data: u64, physical: u64, access: Access) {
         let cpu = &mut self.cpus[self.now];
-        let caller = if cpu.in_helper { cpu.caller } else { 0 };
+        let caller = cpu.caller_in_helper();
         let of = &mut cpu.counts;
         *match (code >= KERNEL, access) {
             (true, Access::Load) => &mut of.kernel_loads,
@@ -270,6 +297,7 @@ impl State {
         self.counting = true;
         self.units = 0;
         self.sites.clear();
+        self.waits.clear();
         for cpu in &mut self.cpus {
             cpu.counts = raw::Cpu::default();
         }
@@ -298,6 +326,16 @@ impl State {
             })
             .collect();
         transfers.sort_unstable();
+        let mut waits: Vec<_> = self
+            .waits
+            .drain()
+            .map(|((code, caller), count)| raw::Wait {
+                code,
+                caller,
+                count,
+            })
+            .collect();
+        waits.sort_unstable();
         let guest = match &config().symbols {
             Some(symbols) => guest::inspect(&guest::Current, symbols, config().cpus, &transfers),
             None => raw::Guest::default(),
@@ -307,6 +345,7 @@ impl State {
             total,
             cpus,
             transfers,
+            waits,
             guest,
         })
     }
@@ -410,11 +449,8 @@ extern "C" fn on_user(_: c_uint, _: *mut c_void) {
     with_state(|state| state.instruction(false));
 }
 
-extern "C" fn on_kernel_pause(_: c_uint, _: *mut c_void) {
-    with_state(|state| {
-        state.instruction(true);
-        state.cpus[state.now].counts.pauses += 1;
-    });
+extern "C" fn on_kernel_pause(_: c_uint, code: *mut c_void) {
+    with_state(|state| state.pause(code.addr() as u64));
 }
 
 /// Under `-icount` each turn of a repeated instruction is an instruction of its own.

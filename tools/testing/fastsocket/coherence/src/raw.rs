@@ -33,6 +33,8 @@ pub struct Region {
     pub cpus: Vec<Cpu>,
     /// Every pair of instruction and datum that had a transfer, by address.
     pub transfers: Vec<Transfer>,
+    /// Where the kernel waited for another processor, by address.
+    pub waits: Vec<Wait>,
     /// What the kernel's own tables said of the addresses at the end mark.
     pub guest: Guest,
 }
@@ -101,6 +103,19 @@ pub struct Transfer {
     /// What it did.
     pub access: Access,
     /// How often.
+    pub count: u64,
+}
+
+/// The turns of one loop that waits for another processor: [`Cpu::pauses`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Wait {
+    /// The address of its `pause`.
+    #[serde(with = "hex")]
+    pub code: u64,
+    /// As [`Transfer::caller`].
+    #[serde(with = "hex")]
+    pub caller: u64,
+    /// How many there were.
     pub count: u64,
 }
 

@@ -8,7 +8,7 @@ use crate::{
     raw::{self, Cpu, Guest, Slab},
     symbols::Symbols,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fmt::{self, Display, Formatter},
@@ -159,9 +159,34 @@ impl<'a> Data<'a> {
     }
 }
 
+/// What was run, as the workload prints it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workload {
+    /// How connections come to workers: single, reuseport, reuseport-cbpf or fastsocket.
+    pub kind: String,
+    /// Whether each request opens a connection to a backend; both are one unit then.
+    pub proxy: bool,
+    /// lo, veth or veth-rps.
+    pub network: String,
+    /// The addresses of the clients: one or many.
+    pub clients: String,
+    /// Connections that each client made between the marks.
+    pub connections: u32,
+    /// And before them.
+    pub warm_up: u32,
+    /// Connections accepted before the marks.
+    pub accepted: u32,
+    /// And those of them that came to the worker of the CPU that received them.
+    pub accepted_local: u32,
+}
+
 /// A run with names.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// The guest's kernel: stock or fastsocket.
+    pub kernel: String,
+    /// What it did.
+    pub workload: Option<Workload>,
     /// As in [`raw::Run`].
     pub slice: u64,
     /// Each region.
@@ -189,6 +214,8 @@ pub struct Region {
     pub data: Vec<Sum<Place>>,
     /// By all there is: instruction, data, access.
     pub pairs: Vec<Sum<(Place, Place, Access)>>,
+    /// Turns of waiting loops in the kernel, by function: the caller and the lock's.
+    pub waits: Vec<Sum<String>>,
     /// By processor.
     pub cpus: Vec<Cpu>,
 }
@@ -208,13 +235,13 @@ pub struct PerUnit {
     pub pauses: f64,
 }
 
-/// The transfers of one thing.
+/// How often there was one thing: transfers, or turns.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Sum<K> {
     /// The thing.
     pub what: K,
     /// How many there were.
-    pub transfers: u64,
+    pub count: u64,
     /// How many for each unit.
     pub per_unit: f64,
 }
@@ -226,14 +253,14 @@ fn sums<K: Ord>(counts: impl Iterator<Item = (K, u64)>, units: u64) -> Vec<Sum<K
     }
     let mut sums: Vec<_> = by_key
         .into_iter()
-        .map(|(what, transfers)| Sum {
+        .map(|(what, count)| Sum {
             what,
-            transfers,
-            per_unit: ratio(transfers, units),
+            count,
+            per_unit: ratio(count, units),
         })
         .collect();
     // Stable, so that equals stay in the order of their names.
-    sums.sort_by_key(|sum| std::cmp::Reverse(sum.transfers));
+    sums.sort_by_key(|sum| std::cmp::Reverse(sum.count));
     sums
 }
 
@@ -245,9 +272,16 @@ fn ratio(count: u64, units: u64) -> f64 {
     (count as f64 / units as f64 * 1e4).round() / 1e4
 }
 
-/// Resolves all regions of a run.
-pub fn report(run: &raw::Run, symbols: &Symbols) -> Report {
+/// Resolves all regions of a run of `workload` on `kernel`.
+pub fn report(
+    kernel: &str,
+    workload: Option<Workload>,
+    run: &raw::Run,
+    symbols: &Symbols,
+) -> Report {
     Report {
+        kernel: kernel.to_owned(),
+        workload,
         slice: run.slice,
         regions: run.regions.iter().map(|r| region(r, symbols)).collect(),
     }
@@ -288,6 +322,12 @@ fn region(raw: &raw::Region, symbols: &Symbols) -> Region {
         ),
         data: sums(by().map(|((_, data, _), n)| (data.clone(), *n)), units),
         pairs: sums(by().cloned(), units),
+        waits: sums(
+            raw.waits
+                .iter()
+                .map(|w| (code(symbols, w.code, w.caller).object, w.count)),
+            units,
+        ),
         cpus: raw.cpus.clone(),
     }
 }
@@ -395,21 +435,24 @@ ffffffff82001000 D _end
                     transfer(0xffff_ffff_8100_0118, 0x40_990, Access::Atomic, 4),
                     transfer(0xffff_ffff_8100_0200, 0x40_018, Access::Store, 5),
                 ],
+                waits: vec![raw::Wait {
+                    code: 0xffff_ffff_8100_0118,
+                    caller: 0xffff_ffff_8100_0210,
+                    count: 3,
+                }],
                 guest: guest(),
                 ..Default::default()
             }],
         };
-        let report = report(&run, &Symbols::parse(MAP));
+        let report = report("stock", None, &run, &Symbols::parse(MAP));
         let region = &report.regions[0];
         let of = |sums: &[Sum<Place>]| -> Vec<_> {
-            sums.iter()
-                .map(|s| (s.what.to_string(), s.transfers))
-                .collect()
+            sums.iter().map(|s| (s.what.to_string(), s.count)).collect()
         };
         let functions: Vec<_> = region
             .functions
             .iter()
-            .map(|f| (&*f.what, f.transfers))
+            .map(|f| (&*f.what, f.count))
             .collect();
         assert_eq!(
             functions,
@@ -430,5 +473,7 @@ ffffffff82001000 D _end
             ]
         );
         assert_eq!(region.pairs.len(), 3);
+        assert_eq!(region.waits[0].what, "sk_free/sk_alloc");
+        assert_eq!(region.waits[0].per_unit, 1.5);
     }
 }
