@@ -2,7 +2,7 @@
 
 //! A client: one connection after the other.
 
-use crate::{net, shared::Shared, sys, Addresses, Args};
+use crate::{init, net, shared::Shared, sys, Addresses, Args, Network};
 use std::{io, net::Ipv4Addr};
 
 /// Runs the client of a CPU.
@@ -16,19 +16,23 @@ pub(crate) fn run(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
 
 fn work(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
     sys::pin(cpu)?;
+    if args.network != Network::Lo {
+        sys::enter_network(init::CLIENTS)?;
+    }
+    let to = net::server_address(args.network);
     let from = match args.clients {
         Addresses::One => None,
-        Addresses::Many => Some(Ipv4Addr::from_bits(0x7f01_0001 + cpu)),
+        Addresses::Many => Some(net::client_address(args.network, cpu)),
     };
     shared.ready.add()?;
     shared.warm.wait_for(1)?;
     for _ in 0..args.warm_up {
-        connection(from)?;
+        connection(from, to)?;
     }
     shared.ready.add()?;
     shared.begin.wait_for(1)?;
     for _ in 0..args.connections {
-        connection(from)?;
+        connection(from, to)?;
         coherence_mark::unit();
     }
     if shared.left.take() {
@@ -39,8 +43,8 @@ fn work(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
     sys::sleep()
 }
 
-fn connection(from: Option<Ipv4Addr>) -> io::Result<()> {
-    let socket = net::connect(from)?;
+fn connection(from: Option<Ipv4Addr>, to: Ipv4Addr) -> io::Result<()> {
+    let socket = net::connect(from, to)?;
     net::send(&socket, &[b'?'; net::REQUEST])?;
     let mut answer = [0; 2 * net::ANSWER];
     let mut got = 0;

@@ -5,7 +5,11 @@
 //! Each is a process of its own, pinned. A client connects, sends 64 bytes, gets
 //! 100, and the server closes first. When all clients have warmed up they meet, and
 //! then make exactly as many connections as they were asked to, between the marks
-//! of the coherence plugin.
+//! of the coherence plugin. As a proxy, a worker opens for each request a connection
+//! to a backend, of which there is one on every CPU, too.
+//!
+//! Which CPU received a connection is asked for while clients warm up: the question
+//! would cost some hundred instructions of what is counted.
 //!
 //! Linked statically it is a guest's init as well: it sets up what it needs, and
 //! turns the machine off at the end.
@@ -18,11 +22,13 @@ mod shared;
 mod sys;
 
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 use shared::Shared;
 use std::{fs, io, process::ExitCode};
 
 /// How connections come to workers.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Kind {
     /// One listening socket that all wait for, by EPOLLEXCLUSIVE
     Single,
@@ -34,21 +40,40 @@ enum Kind {
     Fastsocket,
 }
 
+/// What is between clients and workers.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Network {
+    /// The loopback device
+    Lo,
+    /// Clients are in another network namespace; packets stay on the CPU that sent them
+    Veth,
+    /// The same, and RPS spreads the flows over all CPUs, as a card with a queue for each would
+    VethRps,
+}
+
 /// The addresses of the clients.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Addresses {
-    /// All have 127.0.0.1
+    /// All have the same
     One,
     /// Each has its own
     Many,
 }
 
 /// Short connections from every CPU to every CPU, marked for the coherence plugin.
-#[derive(Parser)]
+#[derive(Parser, Serialize)]
 struct Args {
     /// How connections come to workers
     #[arg(long, value_enum, default_value = "single")]
     kind: Kind,
+    /// Workers open a connection to a backend for each request
+    #[arg(long)]
+    proxy: bool,
+    /// What is between clients and workers; all but lo needs a guest's init
+    #[arg(long, value_enum, default_value = "lo")]
+    network: Network,
     /// The addresses of the clients
     #[arg(long, value_enum, default_value = "one")]
     clients: Addresses,
@@ -60,26 +85,48 @@ struct Args {
     warm_up: u32,
     /// Print the addresses of what is in modules, as in /proc/kallsyms
     #[arg(long)]
+    #[serde(skip)]
     kallsyms: bool,
+}
+
+/// What is printed at the end, for the command that reads the counts.
+#[derive(Serialize)]
+struct Statement<'a> {
+    #[serde(flatten)]
+    args: &'a Args,
+    /// Connections that workers accepted before the marks.
+    accepted: u32,
+    /// And those of them that their own CPU had received.
+    accepted_local: u32,
 }
 
 fn run(args: &Args) -> io::Result<()> {
     let cpus = sys::cpus()?;
     let shared = Shared::new()?;
+    let mut ready = 0;
+    if args.proxy {
+        for cpu in 0..cpus {
+            sys::fork(|| server::run_backend(cpu, shared))?;
+        }
+        ready += cpus;
+    }
     let listeners = server::listen(args.kind, cpus)?;
     for cpu in 0..cpus {
-        sys::fork(|| server::run(args.kind, cpu, &listeners, shared))?;
+        sys::fork(|| server::run(args, cpu, &listeners, shared))?;
     }
-    shared.ready.wait_for(cpus)?;
+    ready += cpus;
+    shared.ready.wait_for(ready)?;
     for cpu in 0..cpus {
         sys::fork(|| client::run(args, cpu, shared))?;
     }
     drop(listeners);
 
-    shared.ready.wait_for(2 * cpus)?;
+    ready += cpus;
+    shared.ready.wait_for(ready)?;
     coherence_mark::warm();
     shared.warm.open()?;
-    shared.ready.wait_for(3 * cpus)?;
+    ready += cpus;
+    shared.ready.wait_for(ready)?;
     shared.left.set(cpus);
     coherence_mark::begin();
     shared.begin.open()?;
@@ -91,13 +138,29 @@ fn run(args: &Args) -> io::Result<()> {
             println!("{line}");
         }
     }
+    let statement = Statement {
+        args,
+        accepted: shared.accepted.get(),
+        accepted_local: shared.accepted_local.get(),
+    };
+    println!(
+        "coherence-workload: is {}",
+        serde_json::to_string(&statement)?
+    );
     Ok(())
 }
 
 fn main() -> ExitCode {
     let is_init = std::process::id() == 1;
     let result = if is_init {
-        init::set_up().and_then(|words| run(&Args::parse_from(words)))
+        init::set_up().and_then(|words| {
+            let args = Args::parse_from(words);
+            init::set_up_network(&args)?;
+            if args.kind == Kind::Fastsocket {
+                init::load_module()?;
+            }
+            run(&args)
+        })
     } else {
         run(&Args::parse())
     };

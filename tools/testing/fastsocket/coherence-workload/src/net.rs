@@ -2,7 +2,7 @@
 
 //! Sockets.
 
-use crate::sys::check;
+use crate::{sys::check, Network};
 use libc::c_int;
 use std::{
     io,
@@ -18,7 +18,26 @@ pub(crate) const REQUEST: usize = 64;
 pub(crate) const ANSWER: usize = 100;
 
 const PORT: u16 = 8080;
+/// A backend's, with the number of its CPU added.
+const BACKEND_PORT: u16 = 9000;
 const BACKLOG: c_int = 1024;
+
+/// Where clients find the workers.
+pub(crate) fn server_address(network: Network) -> Ipv4Addr {
+    match network {
+        Network::Lo => Ipv4Addr::LOCALHOST,
+        Network::Veth | Network::VethRps => Ipv4Addr::new(10, 0, 0, 1),
+    }
+}
+
+/// The address of the client of a CPU, if each has its own; the least is everybody's if not.
+pub(crate) fn client_address(network: Network, cpu: u32) -> Ipv4Addr {
+    let first = match network {
+        Network::Lo => Ipv4Addr::new(127, 1, 0, 1),
+        Network::Veth | Network::VethRps => Ipv4Addr::new(10, 0, 1, 1),
+    };
+    Ipv4Addr::from_bits(first.to_bits() + cpu)
+}
 
 fn address(ip: Ipv4Addr, port: u16) -> libc::sockaddr_in {
     libc::sockaddr_in {
@@ -68,14 +87,27 @@ fn with_address(call: Call, socket: &OwnedFd, ip: Ipv4Addr, port: u16) -> io::Re
     Ok(())
 }
 
-/// A listening socket that does not block.
+/// A listening socket of workers that does not block.
 pub(crate) fn listen(reuseport: bool) -> io::Result<OwnedFd> {
+    listen_at(Ipv4Addr::UNSPECIFIED, PORT, reuseport)
+}
+
+/// The listening socket of a CPU's backend, which does not block.
+pub(crate) fn listen_as_backend(cpu: u32) -> io::Result<OwnedFd> {
+    listen_at(Ipv4Addr::LOCALHOST, backend_port(cpu), false)
+}
+
+fn backend_port(cpu: u32) -> u16 {
+    BACKEND_PORT + cpu as u16
+}
+
+fn listen_at(ip: Ipv4Addr, port: u16, reuseport: bool) -> io::Result<OwnedFd> {
     let socket = socket(libc::SOCK_NONBLOCK)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1)?;
     if reuseport {
         set(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1)?;
     }
-    with_address(libc::bind, &socket, Ipv4Addr::UNSPECIFIED, PORT)?;
+    with_address(libc::bind, &socket, ip, port)?;
     // SAFETY: no memory is passed.
     check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
     Ok(socket)
@@ -111,15 +143,46 @@ pub(crate) fn steer_by_cpu(group: &OwnedFd) -> io::Result<()> {
 }
 
 /// A connection to the workers, from an address of one's own if there is one.
-pub(crate) fn connect(from: Option<Ipv4Addr>) -> io::Result<OwnedFd> {
+pub(crate) fn connect(from: Option<Ipv4Addr>, to: Ipv4Addr) -> io::Result<OwnedFd> {
     let socket = socket(0)?;
     if let Some(ip) = from {
         // The port is chosen by connect(), for this destination alone.
         set(&socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1)?;
         with_address(libc::bind, &socket, ip, 0)?;
     }
-    with_address(libc::connect, &socket, Ipv4Addr::LOCALHOST, PORT)?;
+    with_address(libc::connect, &socket, to, PORT)?;
     Ok(socket)
+}
+
+/// The beginning of a connection to the backend of a CPU. It can be written to when there is one.
+pub(crate) fn connect_to_backend(cpu: u32) -> io::Result<OwnedFd> {
+    let socket = socket(libc::SOCK_NONBLOCK)?;
+    match with_address(
+        libc::connect,
+        &socket,
+        Ipv4Addr::LOCALHOST,
+        backend_port(cpu),
+    ) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// The CPU on which the connection's last packet came in.
+pub(crate) fn incoming_cpu(socket: &OwnedFd) -> io::Result<u32> {
+    let mut cpu: c_int = -1;
+    let mut len = size_of_val(&cpu) as libc::socklen_t;
+    // SAFETY: `cpu` is `len` bytes.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_INCOMING_CPU,
+            ptr::from_mut(&mut cpu).cast(),
+            &mut len,
+        )
+    })?;
+    u32::try_from(cpu).map_err(|_| io::Error::other("a connection without packets"))
 }
 
 /// A connection that waits, if one does.

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A worker: waits with epoll, accepts one connection an event, answers, closes.
+//! A worker: waits with epoll, accepts one connection an event, answers, closes. Or, as
+//! a proxy, has the answer from a backend, which is a worker of a port of its own.
 
-use crate::{net, shared::Shared, sys, Kind};
+use crate::{net, shared::Shared, sys, Args, Kind};
 use std::{
     fs::File,
     io,
     os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
 };
-
-/// Stands for the listening socket among the descriptors of events.
-const LISTENER: u64 = u64::MAX;
 
 const DEVICE: &str = "/dev/fastsocket";
 
@@ -27,16 +25,16 @@ pub(crate) fn listen(kind: Kind, cpus: u32) -> io::Result<Vec<OwnedFd>> {
 }
 
 /// Runs the worker of a CPU. Comes back only if something fails.
-pub(crate) fn run(kind: Kind, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Result<()> {
-    let result = work(kind, cpu, listeners, shared);
+pub(crate) fn run(args: &Args, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Result<()> {
+    let result = work(args, cpu, listeners, shared);
     shared.fail();
     result
 }
 
-fn work(kind: Kind, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Result<()> {
+fn work(args: &Args, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Result<()> {
     sys::pin(cpu)?;
     let listener = listeners.get(cpu as usize).unwrap_or(&listeners[0]);
-    if kind == Kind::Fastsocket {
+    if args.kind == Kind::Fastsocket {
         let device = File::options().read(true).write(true).open(DEVICE);
         let device = device.map_err(|error| io::Error::other(format!("{DEVICE}: {error}")))?;
         sys::spawn_listen(&device, listener, cpu)?;
@@ -48,44 +46,204 @@ fn work(kind: Kind, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Res
         // The process ends without dropping any of them.
         sys::close(other.as_raw_fd())?;
     }
-    let epoll = sys::epoll()?;
-    sys::epoll_add(
-        &epoll,
+    Worker {
+        cpu,
         listener,
-        libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
-        LISTENER,
-    )?;
-    shared.ready.add()?;
-    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
-    loop {
-        for event in sys::epoll_wait(&epoll, &mut events)? {
-            match event.u64 {
-                LISTENER => {
-                    let Some(connection) = net::accept(listener)? else {
-                        continue;
-                    };
-                    let fd = connection.as_raw_fd();
-                    sys::epoll_add(&epoll, &connection, libc::EPOLLIN, fd as u64)?;
-                    // Held by the event from here on.
-                    let _ = connection.into_raw_fd();
-                }
-                fd => answer(fd as i32)?,
-            }
+        epoll: sys::epoll()?,
+        proxy: args.proxy,
+        asks_in: Some(shared),
+    }
+    .serve(shared)
+}
+
+/// Runs the backend of a CPU. Comes back only if something fails.
+pub(crate) fn run_backend(cpu: u32, shared: &Shared) -> io::Result<()> {
+    let serve = || {
+        sys::pin(cpu)?;
+        Worker {
+            cpu,
+            listener: &net::listen_as_backend(cpu)?,
+            epoll: sys::epoll()?,
+            proxy: false,
+            asks_in: None,
+        }
+        .serve(shared)
+    };
+    let result = serve();
+    shared.fail();
+    result
+}
+
+/// What an event is for: a descriptor, and for a backend's the client's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Event {
+    Listener,
+    /// A client has sent something.
+    Client(i32),
+    /// A connection to a backend is there, or has an answer.
+    Backend {
+        backend: i32,
+        client: i32,
+    },
+}
+
+impl Event {
+    const LISTENER: u32 = u32::MAX;
+
+    /// In the 64 bits that epoll gives back. No descriptor of a client is 0.
+    fn pack(self) -> u64 {
+        match self {
+            Self::Listener => Self::LISTENER.into(),
+            Self::Client(fd) => fd as u64,
+            Self::Backend { backend, client } => (client as u64) << 32 | backend as u64,
+        }
+    }
+
+    fn unpack(packed: u64) -> Self {
+        match ((packed >> 32) as i32, packed as u32) {
+            (0, Self::LISTENER) => Self::Listener,
+            (0, fd) => Self::Client(fd as i32),
+            (client, fd) => Self::Backend {
+                backend: fd as i32,
+                client,
+            },
         }
     }
 }
 
-fn answer(fd: i32) -> io::Result<()> {
-    // SAFETY: of an event of a connection, which has one until it is closed here.
-    let connection = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut request = [0; 2 * net::REQUEST];
-    match net::receive(&connection, &mut request)? {
-        Some(net::REQUEST) => net::send(&connection, &[b'!'; net::ANSWER]),
-        None => {
-            // No event of ours; it will come.
-            let _ = connection.into_raw_fd();
-            Ok(())
+struct Worker<'a> {
+    cpu: u32,
+    listener: &'a OwnedFd,
+    epoll: OwnedFd,
+    proxy: bool,
+    /// Where it says which connections were received here, as long as clients warm up.
+    asks_in: Option<&'a Shared>,
+}
+
+impl Worker<'_> {
+    fn serve(&self, shared: &Shared) -> io::Result<()> {
+        self.add(
+            self.listener,
+            libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
+            Event::Listener,
+        )?;
+        shared.ready.add()?;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+        loop {
+            for event in sys::epoll_wait(&self.epoll, &mut events)? {
+                match Event::unpack(event.u64) {
+                    Event::Listener => self.accept()?,
+                    Event::Client(fd) => self.request(held(fd))?,
+                    Event::Backend { backend, client } => {
+                        let writable = event.events & libc::EPOLLOUT as u32 != 0;
+                        self.backend(held(backend), held(client), writable)?;
+                    }
+                }
+            }
         }
-        Some(n) => Err(io::Error::other(format!("a request of {n} bytes"))),
+    }
+
+    fn add(&self, fd: &OwnedFd, events: i32, event: Event) -> io::Result<()> {
+        sys::epoll_add(&self.epoll, fd, events, event.pack())
+    }
+
+    fn accept(&self) -> io::Result<()> {
+        let Some(client) = net::accept(self.listener)? else {
+            return Ok(());
+        };
+        if let Some(shared) = self.asks_in.filter(|shared| shared.is_warming_up()) {
+            shared.accepted.count();
+            if net::incoming_cpu(&client)? == self.cpu {
+                shared.accepted_local.count();
+            }
+        }
+        self.add(&client, libc::EPOLLIN, Event::Client(client.as_raw_fd()))?;
+        hold(client);
+        Ok(())
+    }
+
+    /// Something has come from a client.
+    fn request(&self, client: OwnedFd) -> io::Result<()> {
+        let mut request = [0; 2 * net::REQUEST];
+        match net::receive(&client, &mut request)? {
+            Some(net::REQUEST) => {}
+            Some(n) => return Err(io::Error::other(format!("a request of {n} bytes"))),
+            None => {
+                // No event of ours; it will come.
+                hold(client);
+                return Ok(());
+            }
+        }
+        if !self.proxy {
+            return net::send(&client, &[b'!'; net::ANSWER]);
+        }
+        let backend = net::connect_to_backend(self.cpu)?;
+        let event = Event::Backend {
+            backend: backend.as_raw_fd(),
+            client: client.as_raw_fd(),
+        };
+        self.add(&backend, libc::EPOLLOUT, event)?;
+        hold(backend);
+        hold(client);
+        Ok(())
+    }
+
+    /// The connection to a backend is there, or has an answer.
+    fn backend(&self, backend: OwnedFd, client: OwnedFd, writable: bool) -> io::Result<()> {
+        let mut answer = [0; 2 * net::ANSWER];
+        if writable {
+            net::send(&backend, &[b'?'; net::REQUEST])?;
+            let event = Event::Backend {
+                backend: backend.as_raw_fd(),
+                client: client.as_raw_fd(),
+            };
+            sys::epoll_change(&self.epoll, &backend, libc::EPOLLIN, event.pack())?;
+        } else {
+            match net::receive(&backend, &mut answer)? {
+                Some(net::ANSWER) => return net::send(&client, &answer[..net::ANSWER]),
+                Some(n) => {
+                    return Err(io::Error::other(format!("a backend's answer of {n} bytes")))
+                }
+                None => {}
+            }
+        }
+        hold(backend);
+        hold(client);
+        Ok(())
+    }
+}
+
+/// From here on an event has the descriptor.
+fn hold(connection: OwnedFd) {
+    let _ = connection.into_raw_fd();
+}
+
+/// What an event has: closed when it is dropped.
+fn held(fd: i32) -> OwnedFd {
+    // SAFETY: of an event, by `hold`; nobody closes it in between.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Event;
+
+    #[test]
+    fn an_event_is_what_was_packed() {
+        for event in [
+            Event::Listener,
+            Event::Client(3),
+            Event::Client(i32::MAX),
+            Event::Backend {
+                backend: 0,
+                client: 1,
+            },
+            Event::Backend {
+                backend: i32::MAX,
+                client: i32::MAX,
+            },
+        ] {
+            assert_eq!(Event::unpack(event.pack()), event);
+        }
     }
 }

@@ -20,6 +20,15 @@ impl Count {
         self.0.store(value, Ordering::Release);
     }
 
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// One more, for which nobody waits.
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// One more; wakes who waits.
     pub(crate) fn add(&self) -> io::Result<()> {
         self.0.fetch_add(1, Ordering::AcqRel);
@@ -55,7 +64,7 @@ impl Count {
 /// In memory that all processes share.
 #[repr(C)]
 pub(crate) struct Shared {
-    /// Workers that listen, clients that run, clients that are warm.
+    /// Backends and workers that listen, clients that run, clients that are warm.
     pub(crate) ready: Count,
     /// Clients may warm up.
     pub(crate) warm: Count,
@@ -65,6 +74,10 @@ pub(crate) struct Shared {
     pub(crate) left: Count,
     /// All have.
     pub(crate) done: Count,
+    /// Connections that workers accepted before anything was counted.
+    pub(crate) accepted: Count,
+    /// Those of them that came to the CPU that received them.
+    pub(crate) accepted_local: Count,
 }
 
 impl Shared {
@@ -73,6 +86,11 @@ impl Shared {
         // SAFETY: zeroed memory that is never unmapped, aligned to a page; atomics alone,
         // for which zero is valid.
         Ok(unsafe { &*memory.cast::<Self>() })
+    }
+
+    /// Whether what happens is not counted yet.
+    pub(crate) fn is_warming_up(&self) -> bool {
+        self.begin.get() == 0
     }
 
     /// Tells all who wait.

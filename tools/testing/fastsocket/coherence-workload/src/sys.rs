@@ -39,9 +39,26 @@ pub(crate) fn pin(cpu: u32) -> io::Result<()> {
 
 /// Runs `child` in a process of its own, which ends when this one does.
 pub(crate) fn fork(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    start(child).map(drop)
+}
+
+/// The same, and waits for its end.
+pub(crate) fn fork_and_wait(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let (pid, mut status) = (start(child)?, 0);
+    // SAFETY: the status is valid for the call.
+    check(unsafe { libc::waitpid(pid, &mut status, 0) })?;
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other("a process has failed"))
+    }
+}
+
+fn start(child: impl FnOnce() -> io::Result<()>) -> io::Result<libc::pid_t> {
     // SAFETY: this program has one thread.
-    if check(unsafe { libc::fork() })? != 0 {
-        return Ok(());
+    let pid = check(unsafe { libc::fork() })?;
+    if pid != 0 {
+        return Ok(pid);
     }
     // SAFETY: no memory is passed.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -54,6 +71,14 @@ pub(crate) fn fork(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     };
     // SAFETY: ends the process; nothing of its parent's is flushed twice.
     unsafe { libc::_exit(status) }
+}
+
+/// Has the process use the network namespace that a file stands for.
+pub(crate) fn enter_network(namespace: &str) -> io::Result<()> {
+    let file = File::open(namespace)?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
+    Ok(())
 }
 
 /// Sleeps until the process is killed.
@@ -121,13 +146,32 @@ pub(crate) fn epoll() -> io::Result<OwnedFd> {
 }
 
 pub(crate) fn epoll_add(epoll: &OwnedFd, fd: &OwnedFd, events: c_int, data: u64) -> io::Result<()> {
+    epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, events, data)
+}
+
+/// Waits for other events of `fd` from here on.
+pub(crate) fn epoll_change(
+    epoll: &OwnedFd,
+    fd: &OwnedFd,
+    events: c_int,
+    data: u64,
+) -> io::Result<()> {
+    epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, events, data)
+}
+
+fn epoll_ctl(
+    epoll: &OwnedFd,
+    what: c_int,
+    fd: &OwnedFd,
+    events: c_int,
+    data: u64,
+) -> io::Result<()> {
     let mut event = libc::epoll_event {
         events: events as u32,
         u64: data,
     };
-    let add = libc::EPOLL_CTL_ADD;
     // SAFETY: the event is valid for the call.
-    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), add, fd.as_raw_fd(), &mut event) })?;
+    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), what, fd.as_raw_fd(), &mut event) })?;
     Ok(())
 }
 
