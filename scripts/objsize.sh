@@ -6,7 +6,7 @@
 # built of the same source without the patches, with the same configuration but for Rust; then the size
 # of what was added, and of the structures that grew.
 #
-# Only the objects that the patches touch are built a second time, in build/objsize.
+# Only the objects that the patches touch are built a second time, by stock.sh.
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -14,15 +14,7 @@ set -euo pipefail
 export LC_ALL=C
 
 new=$BUILD/vm
-stock=$BUILD/objsize/stock
-source=$BUILD/objsize/source
-
-# None of this is needed to build an object of net/ or kernel/.
-EXCLUDE=(':(exclude,glob)drivers/**/*.[chS]' ':(exclude,glob)sound/**/*.[ch]' ':(exclude,glob)fs/**/*.c'
-	':(exclude,glob)Documentation/**/*.rst' ':(exclude,glob)Documentation/**/*.yaml'
-	':(exclude,glob)tools/testing/**' ':(exclude,glob)tools/perf/**' ':(exclude,glob)arch/*/boot/dts/**')
-
-kbuild() { nice "$TOP/scripts/kbuild.sh" objsize/stock -s -j"$(nproc)" -C "$source" O="$stock" "$@"; }
+stock=$BUILD/stock
 
 # The objects of the C files that a patch changes, and of those that use a changed inline function.
 objects() {
@@ -30,34 +22,6 @@ objects() {
 		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c' 'kernel/*.c'
 		git -C "$SRC" grep -lE '\<(tcp_synq_overflow|cookie_init_sequence|tcp_listendrop)\(' base -- 'net/*.c' | sed 's/^base://'
 	} | sed 's/c$/o/' | sort -u | while read -r o; do [ ! -e "$new/$o" ] || echo "$o"; done
-}
-
-# The options that C code can depend on.
-options() { grep -E '^CONFIG_' "$1" | grep -Ev 'RUST|BINDGEN|FASTSOCKET' | sort; }
-
-build_stock() {
-	local id
-	id=$(git -C "$SRC" rev-parse base)
-	if [ "$(cat "$source/.base" 2>/dev/null || true)" != "$id" ]; then
-		note "unpacking the source without patches"
-		rm -rf "$source"
-		mkdir -p "$source"
-		git -C "$SRC" archive base -- . "${EXCLUDE[@]}" | tar -x -C "$source"
-		echo "$id" >"$source/.base"
-	fi
-	mkdir -p "$stock"
-	{
-		grep -Ev '^CONFIG_(RUST|FASTSOCKET|FASTSOCKET_HOOKS)=' "$new/.config"
-		echo '# CONFIG_RUST is not set'
-	} >"$stock/.config.new"
-	if ! cmp -s "$stock/.config.new" "$stock/.config.made"; then
-		cp "$stock/.config.new" "$stock/.config"
-		kbuild olddefconfig
-		mv "$stock/.config.new" "$stock/.config.made"
-	fi
-	diff <(options "$new/.config") <(options "$stock/.config") >&2 ||
-		die "the two configurations differ in more than Rust and Fastsocket"
-	kbuild "$@"
 }
 
 # A line for each function of an object: name, size, number of static branches on our key, and its
@@ -110,7 +74,7 @@ compare() {
 # Sizes of structures, and where the groups of fields begin that belong together on cache lines, by the
 # command that compiled an object of that tree.
 structures() {
-	local cmd s dir=$1 out=$BUILD/objsize/sizes-${1##*/}
+	local cmd s dir=$1 out=$1/.sizes
 	{
 		printf '#include <%s>\n' linux/tcp.h net/tcp.h net/request_sock.h
 		for s in request_sock_queue inet_connection_sock tcp_sock tcp6_sock; do
@@ -131,7 +95,7 @@ mapfile -t objects < <(objects)
 for o in "${objects[@]}"; do
 	[ -e "$new/$o" ] || die "there is no build/vm/$o: run 'make vm'"
 done
-build_stock "${objects[@]}"
+"$TOP/scripts/stock.sh" "${objects[@]}"
 
 rule
 printf '%-36s  %7s  %7s  %6s  %8s\n' function stock patched diff branches
