@@ -19,14 +19,14 @@ MEM ?= 2G
 BOOT_KIND := $(if $(filter 1,$(DEBUG)),debug,vm)
 
 # The kernel's make starts without our MAKEFLAGS: pass on what was given on the command line.
-OWN_VARS := KIND KSRC CPUS MEM RUN DEBUG FASTSOCKET_CACHE
+OWN_VARS := KIND KSRC CPUS MEM RUN DEBUG SYMBOLS FASTSOCKET_CACHE
 squote = '$(subst ','\'',$(1))'
 OVERRIDES = $(foreach v,$(filter-out $(OWN_VARS),$(.VARIABLES)),$(if $(filter command,$(origin $v)),$v=$(call squote,$($v))))
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(shell nproc))
 kbuild = scripts/kbuild.sh $(1) -j$(JOBS) $(OVERRIDES)
 
-OWN := all help setup prepare defconfig kernel vm debug tools boot demo test kunit lint format \
-       rust-analyzer patch export-patches objsize helpconfig clean distclean
+OWN := all help setup prepare defconfig kernel vm debug stock tools boot demo test kunit bench bench-quick \
+       lint format rust-analyzer patch export-patches objsize helpconfig clean distclean
 
 PHONY := $(OWN)
 
@@ -61,8 +61,13 @@ vm debug: prepare
 	$(Q)scripts/config.sh $@
 	$(Q)$(call kbuild,$@) -s
 
+# The same kernel as vm without the patches, to compare with.
+stock: vm
+	$(Q)scripts/stock.sh
+
 tools:
 	$(Q)scripts/tools.sh build
+	$(Q)scripts/tools.sh static
 
 # The kernel's own targets: modules_install, install, menuconfig, ...; and files.
 HANDED := $(filter-out $(OWN),$(MAKECMDGOALS))
@@ -86,6 +91,13 @@ test: setup
 kunit:
 	$(Q)scripts/test.sh 10-build 20-kunit
 
+# Figures come from here alone.
+bench: setup vm stock tools
+	$(Q)SYMBOLS=$(SYMBOLS) scripts/bench.sh full
+
+bench-quick: setup vm tools
+	$(Q)SYMBOLS=$(SYMBOLS) scripts/bench.sh quick
+
 # --- looking after the code ----------------------------------------------------------------------
 
 lint: prepare
@@ -108,8 +120,8 @@ helpconfig: prepare
 		{ grep . || { echo "Kconfig lacks a stand-in for what net/fastsocket/Kconfig depends on"; exit 1; }; }
 
 clean:
-	rm -rf build/default build/vm build/debug build/clippy build/helpconfig build/ksrc-*/default build/ksrc-*/vm \
-		build/ksrc-*/debug build/cargo build/selftests build/patch build/objsize build/logs
+	rm -rf build/default build/vm build/debug build/stock build/stock-source build/clippy build/helpconfig build/ksrc-*/default build/ksrc-*/vm \
+		build/ksrc-*/debug build/cargo build/selftests build/patch build/bench build/logs
 
 distclean:
 	$(Q)scripts/prepare.sh --may-remove
@@ -132,6 +144,7 @@ help:
 #:   install          these, menuconfig, ...: what is not listed here is the kernel's own target
 #:   tools            libfsocket.so, the commands and the demo server, in build/cargo
 #:   vm, debug        the small kernels that guests run; KIND=vm makes other targets mean them
+#:   stock            the kernel vm without the patches
 #:   clean            remove what was built; the kernel's source and the cache stay
 #:   distclean        remove build/ whole
 #:
@@ -141,6 +154,9 @@ help:
 #:                    run the command there, and end with its status; MEM=2G; DEBUG=1 takes the
 #:                    debug kernel; the kernel's console is kept in build/logs
 #:   kunit            KUnit tests alone
+#:   bench            instructions and cache line transfers of a connection, counted in emulated
+#:                    guests with 1 to 24 CPUs: ours beside the stock kernel's; SYMBOLS=1 says where
+#:   bench-quick      the same for a few of them, in some minutes
 #:
 #: Working on it:
 #:   prepare          bring build/linux up to date: source, patches/, links to our files

@@ -35,6 +35,7 @@ out=${1%.json}
 shift
 [ "${1:-}" != -- ] || shift
 
+qemu_counts || die "QEMU 10.0 or newer is needed: run 'make setup'"
 case $kind in */*) kernel=$(realpath "$kind") ;; *) kernel=$BUILD/$kind ;; esac
 cargo=$TOP/build/cargo
 plugin=$cargo/release/libfastsocket_coherence.so

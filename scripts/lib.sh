@@ -35,11 +35,17 @@ series_sum() {
 	done < <(series) | sha256sum | cut -d' ' -f1
 }
 
-# Can QEMU emulate several CPUs at once? Before 8.1, one could execute an instruction that another had
-# patched already: a static branch that was switched then ended in "Oops: int3" now and then.
-qemu_runs_cpus_at_once() {
+# qemu_at_least MAJOR MINOR: whether QEMU is there, in that version or a later one.
+qemu_at_least() {
 	local major minor
 	IFS=. read -r major minor _ < <(/usr/bin/qemu-system-x86_64 --version 2>/dev/null |
 		sed -n 's/.* version \([0-9.]*\).*/\1/p')
-	[ "${major:-0}" -gt 8 ] || { [ "${major:-0}" = 8 ] && [ "${minor:-0}" -ge 1 ]; }
+	[ "${major:-0}" -gt "$1" ] || { [ "${major:-0}" = "$1" ] && [ "${minor:-0}" -ge "$2" ]; }
 }
+
+# Can QEMU emulate several CPUs at once? Before 8.1, one could execute an instruction that another had
+# patched already: a static branch that was switched then ended in "Oops: int3" now and then.
+qemu_runs_cpus_at_once() { qemu_at_least 8 1; }
+
+# Can the coherence plugin be used? It needs what 10.0 gives to plugins.
+qemu_counts() { qemu_at_least 10 0; }

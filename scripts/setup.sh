@@ -56,7 +56,7 @@ elsewhere() {
 	  - clang, lld, llvm and libclang 19, callable as clang-19, ld.lld-19, llvm-ar-19 ...
 	  - rustc 1.78 or newer in /usr/bin, with cargo, rustfmt, clippy and rust-src of the same version
 	  - bc bison cpio flex kmod make perl rsync xz, headers of libelf and OpenSSL; ccache if you like
-	  - qemu-system-x86_64 (8.1 or newer, or guests are slow), udev, a static busybox, python3 with venv
+	  - qemu-system-x86_64 (10.0 or newer: older ones cannot count, and before 8.1 guests are slow), udev, a static busybox, python3 with venv
 	  - for tests and the demo: nginx, haproxy, lighttpd, ab, iproute2, ethtool, iptables, nftables,
 	    socat, nc, jq, shellcheck, bpftool, headers of libbpf, libcap and libmnl, a 32-bit libc, go
 	  - a Linux 6.12.y source tree, given to make as KSRC=/path/to/it
@@ -117,7 +117,7 @@ install_packages() {
 # Leaves the system's list of sources alone. Without backports, vm.sh makes do with the older QEMU.
 install_new_qemu() {
 	local dir sources
-	if [ "$(id -u)" != 0 ] || qemu_runs_cpus_at_once; then return; fi
+	if [ "$(id -u)" != 0 ] || qemu_counts; then return; fi
 	note "installing QEMU from $BACKPORTS"
 	dir=$(mktemp -d)
 	chmod 755 "$dir"
@@ -130,7 +130,7 @@ install_new_qemu() {
 	if ! { apt-get -q "${sources[@]}" update &&
 		DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends "${sources[@]}" \
 			-t $BACKPORTS install qemu-system-x86; }; then
-		note "no QEMU from $BACKPORTS: guests with the one that is installed take longer"
+		note "no QEMU from $BACKPORTS: without 10.0, nothing can be counted; before 8.1, guests take longer"
 	fi
 	rm -r "$dir"
 }

@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# bench.sh quick|full: count what a connection costs for each kind of server, side by side. The table goes
+# to stdout and to build/bench/NAME.txt; NAME.json and NAME.svg beside it say the same. The counts of each
+# guest are in build/bench/NAME/.
+#
+#   quick   4 CPUs, and 24 for the two kinds that keep connections where they are; the patched kernel alone
+#   full    the stock kernel's kinds and ours on 1 to 24 CPUs; then proxies, other networks and addresses
+#
+# From the environment: SYMBOLS=1 adds the functions and fields that have most transfers. CONNECTIONS is
+# what each client makes while it is counted, WARM_UP before that; SLICE is count.sh's -s, SEED its -r.
+# CPI and LATENCY are the parameters of the model, in cycles.
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+name=${1:-}
+connections=${CONNECTIONS:-40} warm_up=${WARM_UP:-40} slice=${SLICE:-200} seed=${SEED:-1}
+dir=$BUILD/bench/$name
+guests=()
+
+# guest KERNEL KIND CPUS WORKLOAD-ARGUMENTS: one more to be counted.
+guest() {
+	local kernel=$1 kind=$2 cpus=$3
+	shift 3
+	guests+=("$kernel $cpus --kind $kind --connections $connections --warm-up $warm_up $*")
+}
+
+# What a user would run instead, and ours.
+kinds() {
+	local kernel=$1 kind
+	shift
+	for kind in single reuseport reuseport-cbpf; do guest "$kernel" "$kind" "$@"; done
+	guest vm fastsocket "$@"
+}
+
+case $name in
+quick)
+	kinds vm 4
+	guest vm reuseport-cbpf 24
+	guest vm fastsocket 24
+	;;
+full)
+	for cpus in 24 16 8 4 2 1; do kinds stock "$cpus"; done
+	for cpus in 24 4 1; do
+		kinds stock "$cpus" --proxy
+		kinds stock "$cpus" --clients many
+		kinds stock "$cpus" --network veth
+		kinds stock "$cpus" --network veth-rps --clients many
+	done
+	;;
+*)
+	sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+	;;
+esac
+
+rm -rf "$dir"
+mkdir -p "$dir"
+note "counting in ${#guests[@]} guests, $(nproc) at a time"
+export SCRIPTS=$TOP/scripts DIR=$dir SLICE=$slice SEED=$seed
+# The guests do not know of each other, and time is counted by their instructions.
+# shellcheck disable=SC2016
+printf '%s\n' "${guests[@]}" | xargs -P "$(nproc)" -L 1 bash -c '
+	kernel=$1 cpus=$2
+	shift 2
+	out=$DIR/$(printf "%s %s-cpus %s" "$kernel" "$cpus" "$*" | sed "s/--connections .* --warm-up [0-9]*//; s/[- ]\{1,\}/-/g; s/-$//").json
+	"$SCRIPTS/count.sh" -k "$kernel" -c "$cpus" -s "$SLICE" -r "$SEED" "$out" -- "$@" || exit 255
+	printf "fastsocket: counted %s\n" "$(basename "$out" .json)" >&2
+' count || die "not all could be counted"
+
+compare=("$TOP/build/cargo/release/fastsocket-coherence" compare --cpi "${CPI:-1}" --latency "${LATENCY:-150}"
+	--json "$dir.json" --svg "$dir.svg")
+[ "${SYMBOLS:-}" != 1 ] || compare+=(--symbols 25)
+"${compare[@]}" "$dir"/*.json | tee "$dir.txt"
+note "the same is in ${dir#"$TOP/"}.txt, .json and .svg"
