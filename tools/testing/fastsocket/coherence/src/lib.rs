@@ -48,3 +48,4 @@ pub mod raw;
 pub mod resolve;
 pub mod symbols;
 pub mod sys;
+pub mod text;

@@ -8,7 +8,7 @@ use crate::{
     raw::{self, Cpu, Guest, Slab},
     symbols::Symbols,
 };
-use serde::{Deserialize, Serialize};
+use serde::{de::Error, Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fmt::{self, Display, Formatter},
@@ -40,6 +40,18 @@ impl Display for Place {
 impl Serialize for Place {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        // An object's name may have such a mark as well: the last is the offset's.
+        let parse = |text: &str| {
+            let (object, offset) = text.rsplit_once("+0x")?;
+            Some(place(object, u64::from_str_radix(offset, 16).ok()?))
+        };
+        parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is no place")))
     }
 }
 
@@ -181,7 +193,7 @@ pub struct Workload {
 }
 
 /// A run with names.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The guest's kernel: stock or fastsocket.
     pub kernel: String,
@@ -194,7 +206,7 @@ pub struct Report {
 }
 
 /// A region with names. The lists begin with those that have most transfers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Region {
     /// As in [`raw::Region`].
     pub units: u64,
@@ -220,8 +232,20 @@ pub struct Region {
     pub cpus: Vec<Cpu>,
 }
 
+impl Region {
+    /// Forgets what is beyond the first `top` of each list.
+    pub fn truncate(&mut self, top: usize) {
+        self.functions.truncate(top);
+        self.code.truncate(top);
+        self.objects.truncate(top);
+        self.data.truncate(top);
+        self.pairs.truncate(top);
+        self.waits.truncate(top);
+    }
+}
+
 /// For each unit.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PerUnit {
     /// Instructions in the kernel.
     pub kernel: f64,
@@ -236,7 +260,7 @@ pub struct PerUnit {
 }
 
 /// How often there was one thing: transfers, or turns.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sum<K> {
     /// The thing.
     pub what: K,
@@ -264,12 +288,17 @@ fn sums<K: Ord>(counts: impl Iterator<Item = (K, u64)>, units: u64) -> Vec<Sum<K
     sums
 }
 
-fn ratio(count: u64, units: u64) -> f64 {
+/// How many for each unit, [`rounded`].
+pub(crate) fn ratio(count: u64, units: u64) -> f64 {
     if units == 0 {
         return 0.0;
     }
-    // Four digits are enough, and are the same everywhere.
-    (count as f64 / units as f64 * 1e4).round() / 1e4
+    rounded(count as f64 / units as f64)
+}
+
+/// Four digits are enough, and are the same everywhere.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 /// Resolves all regions of a run of `workload` on `kernel`.
@@ -475,5 +504,18 @@ ffffffff82001000 D _end
         assert_eq!(region.pairs.len(), 3);
         assert_eq!(region.waits[0].what, "sk_free/sk_alloc");
         assert_eq!(region.waits[0].per_unit, 1.5);
+
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+
+    #[test]
+    fn places_are_read_from_the_right() {
+        let read = |text: &str| serde_json::from_value::<Place>(text.into());
+        assert_eq!(read("slab TCP+0x10").unwrap(), place("slab TCP", 0x10));
+        assert_eq!(read("a+0x1+b+0xff").unwrap(), place("a+0x1+b", 0xff));
+        for wrong in ["slab TCP", "slab TCP+10", "slab TCP+0x", "slab TCP+0xg", ""] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }
