@@ -8,6 +8,7 @@
 //!     -rtc base=2025-01-01,clock=vm -cpu max -smp 4 -append nokaslr... \
 //!     -plugin libfastsocket_coherence.so,out=counts.json,slice=200,map=System.map
 //! fastsocket-coherence resolve --map System.map [--console FILE] [--top 20] counts.json
+//! fastsocket-coherence compare 4-single.json 4-fastsocket.json ...
 //! ```
 //!
 //! # The same counts twice
@@ -39,7 +40,13 @@
 //! first virtual address. [`guest`] says how pages lead to slab caches and hash tables; [`resolve`]
 //! puts names to all. A module's symbols move from boot to boot, and are in no
 //! `System.map`: the guest's root gives `/proc/kallsyms`.
+//!
+//! # Runs side by side
+//!
+//! [`compare`] makes tables of what many runs counted, and others of
+//! what a model says, apart from them and called so.
 
+pub mod compare;
 pub mod guest;
 pub mod insn;
 pub mod model;

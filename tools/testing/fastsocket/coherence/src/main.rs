@@ -4,6 +4,7 @@
 
 use clap::Parser;
 use fastsocket_coherence::{
+    compare::{self, Comparison, Model},
     raw::{self, FORMAT},
     resolve::{self, Report, Workload},
     symbols::Symbols,
@@ -20,6 +21,7 @@ use std::{
 #[derive(Parser)]
 enum Command {
     Resolve(Resolve),
+    Compare(Compare),
 }
 
 /// Names what was counted in one run: functions, and fields of objects.
@@ -39,6 +41,40 @@ struct Resolve {
     top: Option<usize>,
     /// What the plugin wrote
     counts: PathBuf,
+}
+
+/// Puts what resolve wrote of several runs side by side.
+#[derive(clap::Args)]
+struct Compare {
+    /// For the model: cycles an instruction
+    #[arg(long, value_name = "CYCLES", default_value = "1.0", value_parser = positive)]
+    cpi: f64,
+    /// For the model: cycles a transfer
+    #[arg(long, value_name = "CYCLES", default_value = "150", value_parser = not_negative)]
+    latency: f64,
+    /// The first N of the lists of each run as well
+    #[arg(long, value_name = "N")]
+    symbols: Option<usize>,
+    /// Where to write the tables as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// What resolve wrote
+    #[arg(required = true, value_name = "FILE")]
+    runs: Vec<PathBuf>,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok();
+    value
+        .filter(|value| (0.0..=1e9).contains(value))
+        .ok_or_else(|| "not a number of cycles".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value = not_negative(text)?;
+    (value > 0.0)
+        .then_some(value)
+        .ok_or_else(|| "zero".to_owned())
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -105,9 +141,39 @@ fn resolve(args: &Resolve) -> Result<(), String> {
     print(&report, args.top).map_err(|error| error.to_string())
 }
 
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn compare(args: &Compare) -> Result<(), String> {
+    let top = args.symbols.unwrap_or(0);
+    let run = |path: &PathBuf| compare::Run::parse(&path.display().to_string(), &read(path)?, top);
+    let runs: Result<_, String> = args.runs.iter().map(run).collect();
+    let runs = compare::sorted(runs?)?;
+    let model = Model {
+        cpi: args.cpi,
+        latency: args.latency,
+    };
+    let comparison = Comparison::new(&runs, model);
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&comparison).map_err(|e| e.to_string())?;
+        write(path, &(json + "\n"))?;
+    }
+    let print = || {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        comparison.print(&mut out)?;
+        if let Some(top) = args.symbols {
+            compare::print_lists(&mut out, &runs, top)?;
+        }
+        out.flush()
+    };
+    print().map_err(|error: io::Error| error.to_string())
+}
+
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Resolve(args) => resolve(&args),
+        Command::Compare(args) => compare(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
