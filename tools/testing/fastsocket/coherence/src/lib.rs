@@ -8,7 +8,7 @@
 //!     -rtc base=2025-01-01,clock=vm -cpu max -smp 4 -append nokaslr... \
 //!     -plugin libfastsocket_coherence.so,out=counts.json,slice=200,map=System.map
 //! fastsocket-coherence resolve --map System.map [--console FILE] [--top 20] counts.json
-//! fastsocket-coherence compare 4-single.json 4-fastsocket.json ...
+//! fastsocket-coherence compare [--svg cost.svg] 4-single.json 4-fastsocket.json ...
 //! ```
 //!
 //! # The same counts twice
@@ -43,13 +43,14 @@
 //!
 //! # Runs side by side
 //!
-//! [`compare`] makes tables of what many runs counted, and others of
-//! what a model says, apart from them and called so.
+//! [`compare`] makes tables of what many runs counted, and [`plot`] a picture. Both
+//! have the figures of a model as well, apart from what was counted, and called so.
 
 pub mod compare;
 pub mod guest;
 pub mod insn;
 pub mod model;
+pub mod plot;
 pub mod plugin;
 pub mod raw;
 pub mod resolve;

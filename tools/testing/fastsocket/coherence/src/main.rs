@@ -5,6 +5,7 @@
 use clap::Parser;
 use fastsocket_coherence::{
     compare::{self, Comparison, Model},
+    plot,
     raw::{self, FORMAT},
     resolve::{self, Report, Workload},
     symbols::Symbols,
@@ -58,6 +59,9 @@ struct Compare {
     /// Where to write the tables as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where to write a picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// What resolve wrote
     #[arg(required = true, value_name = "FILE")]
     runs: Vec<PathBuf>,
@@ -158,6 +162,9 @@ fn compare(args: &Compare) -> Result<(), String> {
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&comparison).map_err(|e| e.to_string())?;
         write(path, &(json + "\n"))?;
+    }
+    if let Some(path) = &args.svg {
+        write(path, &plot::svg(&comparison)?)?;
     }
     let print = || {
         let mut out = io::BufWriter::new(io::stdout().lock());
