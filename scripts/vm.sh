@@ -69,7 +69,9 @@ log=$(realpath "$log")
 # The command goes by a file, since the kernel's command line is short. The marks go to the kernel's
 # log: whatever happens to the guest's output, they say how far it came.
 cmd=$(mktemp "$BUILD/logs/command.XXXXXX")
-trap 'rm -f "$cmd"' EXIT
+# What runs in the background does not see a Ctrl-C: the guest would run on by itself.
+pid=''
+trap 'rm -f "$cmd"; [ -z "$pid" ] || kill $pid' EXIT
 cat >"$cmd" <<END
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/tmp
 ulimit -n 65536
@@ -85,7 +87,7 @@ mark() { sed -n "s/.*fastsocket-guest: $1//p" "$log" 2>/dev/null | tr -d '\r' | 
 started() { grep -qs 'fastsocket-guest: start' "$log"; }
 
 boot() {
-	local pid begin=$SECONDS
+	local begin=$SECONDS
 	: >"$log"
 	# The guest's output must be a pipe, and its input must be open. vng throws the kernel's console
 	# away where there is a command; -set turns it to the log.
@@ -102,6 +104,7 @@ boot() {
 		sleep 0.3
 	done
 	wait $pid || true
+	pid=''
 }
 
 boot
