@@ -20,64 +20,15 @@ dir=/run/fastsocket-demo
 patience=300
 server_ip=10.0.0.1 client_ip=10.0.0.2
 rows=() failures=() server=''
+# shellcheck disable=SC2034
+server_ns=server client_ns=client
+# Workers run everywhere.
+mapfile -t server_cpus < <(seq 0 $((cpus - 1)))
+# shellcheck source=tools/testing/fastsocket/network.sh
+. ../network.sh
 
 say() { printf '%s\n' "demo: $*"; }
 die() { say "$*"; exit 1; }
-
-in_server() { ip netns exec server "$@"; }
-in_client() { ip netns exec client "$@"; }
-
-# wait_until WHAT COMMAND...: until the command succeeds, or the server is gone.
-wait_until() {
-	local what=$1 begin=$SECONDS
-	shift
-	until "$@"; do
-		kill -0 "$server" 2>/dev/null || die "the server ended before $what"
-		[ $((SECONDS - begin)) -lt $patience ] || die "$patience s, and not yet: $what"
-		sleep 0.1
-	done
-}
-
-# Network namespaces of its own for each run: nothing is left of an earlier one, no connection in
-# TIME_WAIT and no count, since the statistics are per namespace.
-network_up() {
-	local queue
-	ip netns add server
-	ip netns add client
-	ip link add veth0 netns server type veth peer name veth0 netns client
-	ip -n server addr add $server_ip/24 dev veth0
-	ip -n client addr add $client_ip/24 dev veth0
-	ip -n server link set veth0 up
-	ip -n client link set veth0 up
-	# veth hands a packet over on the CPU that sent it. RPS moves it, as a network card with a queue
-	# for each CPU would: a flow's packets always to the same CPU, by their hash.
-	for queue in $(in_server sh -c 'echo /sys/class/net/veth0/queues/rx-*'); do
-		in_server sh -c "printf %x $(((1 << cpus) - 1)) >$queue/rps_cpus" || die "no RPS: is CONFIG_RPS set?"
-	done
-	# That hash is the sending socket's own, which takes another one when it repeats a packet: the
-	# flow would go to another CPU.
-	in_client sysctl -qw net.core.txrehash=0
-	# Room for all of a run's connections in TIME_WAIT: a small guest has 8,192. Those without are
-	# closed at once, and a client that sends one more ACK gets a RST, which ab calls a failed request.
-	in_server sysctl -qw net.ipv4.tcp_max_tw_buckets=262144
-	# A port for each connection of a run.
-	in_client sysctl -qw net.ipv4.ip_local_port_range='1024 65535'
-}
-
-network_down() {
-	ip netns del server
-	ip netns del client
-}
-
-# stat FILE COLUMN ROW: a counter of the server's namespace.
-stat() {
-	# shellcheck disable=SC2016
-	in_server awk -v name="$2" -v row="$3" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i }
-		$1 == row { print $c }' "/proc/net/$1"
-}
-is_listening() { [ -n "$(in_server ss -Hltn sport = :80)" ]; }
-# A worker has its slot from when it first waits for connections.
-has_slots() { [ "$(stat fsocket_stats slots total)" -ge "$cpus" ]; }
 
 # Ticks that the kernel took, for the servers and for the client: system, irq and softirq.
 kernel_ticks() { awk '$1 == "cpu" { print $4 + $7 + $8 }' /proc/stat; }
@@ -97,8 +48,6 @@ load() {
 		done || true
 	echo
 }
-# ab_says KEY: a number of its report, where what is 0 may be missing.
-ab_says() { sed -n "s/^$1: *//p" $dir/ab | grep . || echo 0; }
 
 # run NAME with|without REQUESTS COMMAND...: load the server that the command starts. Sets ticks.
 run() {
@@ -110,7 +59,7 @@ run() {
 	# A process group of its own: lighttpd ends all of its group.
 	setsid ip netns exec server "$@" >$dir/log 2>&1 </dev/null &
 	server=$!
-	wait_until "it listens" is_listening
+	wait_until "it listens" listening
 	[ "$with" = without ] || wait_until "there are accept queues on all CPUs" has_slots
 
 	printf 'demo: %s, %s libfsocket.so:' "$name" "$with"
@@ -118,9 +67,8 @@ run() {
 	load "$n"
 	ticks=$(($(kernel_ticks) - begin))
 
-	complete=$(ab_says 'Complete requests')
-	failed=$(($(ab_says 'Failed requests') + $(ab_says 'Write errors') + $(ab_says 'Non-2xx responses')))
-	[ "$complete" = "$n" ] && [ $failed = 0 ] || bad="of $n requests, $complete ended and $failed failed"
+	read -r complete failed _ < <(ab_sum $dir/ab)
+	[ "$complete" = "$n" ] && [ "$failed" = 0 ] || bad="of $n requests, $complete ended and $failed failed"
 	for ((cpu = 0; cpu < cpus; cpu++)); do
 		l=$(stat fsocket_stats accept_local $cpu)
 		g=$(stat fsocket_stats accept_global $cpu)
@@ -150,7 +98,7 @@ run() {
 	kill "$server"
 	wait "$server" || true
 	network_down
-	row=$(printf '%-12s %-8s %8s %7s %s %9s' "$name" "$with" "$complete" $failed "$accepts" "$share")
+	row=$(printf '%-12s %-8s %8s %7s %s %9s' "$name" "$with" "$complete" "$failed" "$accepts" "$share")
 }
 
 # scene NAME COMMAND...: without the library, then with it.
