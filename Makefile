@@ -13,20 +13,20 @@ SHELL := /bin/bash
 KIND ?= default
 export KSRC FASTSOCKET_CACHE
 
-# Given to boot.
+# Given to boot and bench-live.
 CPUS ?= 4
 MEM ?= 2G
 BOOT_KIND := $(if $(filter 1,$(DEBUG)),debug,vm)
 
 # The kernel's make starts without our MAKEFLAGS: pass on what was given on the command line.
-OWN_VARS := KIND KSRC CPUS MEM RUN DEBUG SYMBOLS FASTSOCKET_CACHE
+OWN_VARS := KIND KSRC CPUS MEM RUN DEBUG SYMBOLS WHERE ROUNDS REQUESTS RUN_SECONDS FASTSOCKET_CACHE
 squote = '$(subst ','\'',$(1))'
 OVERRIDES = $(foreach v,$(filter-out $(OWN_VARS),$(.VARIABLES)),$(if $(filter command,$(origin $v)),$v=$(call squote,$($v))))
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(shell nproc))
 kbuild = scripts/kbuild.sh $(1) -j$(JOBS) $(OVERRIDES)
 
 OWN := all help setup prepare defconfig kernel vm debug stock tools boot demo test kunit bench bench-quick \
-       lint format rust-analyzer patch export-patches objsize helpconfig clean distclean
+       bench-live lint format rust-analyzer patch export-patches objsize helpconfig clean distclean
 
 PHONY := $(OWN)
 
@@ -98,6 +98,9 @@ bench: setup vm stock tools
 bench-quick: setup vm tools
 	$(Q)SYMBOLS=$(SYMBOLS) scripts/bench.sh quick
 
+bench-live: setup $(if $(filter host,$(WHERE)),,vm) tools
+	$(Q)CPUS=$(CPUS) MEM=$(MEM) scripts/bench-live.sh
+
 # --- looking after the code ----------------------------------------------------------------------
 
 lint: prepare
@@ -157,6 +160,10 @@ help:
 #:   bench            instructions and cache line transfers of a connection, counted in emulated
 #:                    guests with 1 to 24 CPUs: ours beside the stock kernel's; SYMBOLS=1 says where
 #:   bench-quick      the same for a few of them, in some minutes
+#:   bench-live       servers under load, on plain sockets and on Fastsocket's in turn: prints ratios and
+#:                    their spread, and whether this machine is large enough for them to mean anything;
+#:                    in a guest with CPUS=4 MEM=2G, or with WHERE=host on the kernel that runs here, as
+#:                    root; ROUNDS=5, REQUESTS= of a run or RUN_SECONDS=5; FASTSOCKET_KVM=1 for speed
 #:
 #: Working on it:
 #:   prepare          bring build/linux up to date: source, patches/, links to our files
