@@ -63,7 +63,8 @@ note "counting in ${#guests[@]} guests, $(nproc) at a time"
 export SCRIPTS=$TOP/scripts DIR=$dir SLICE=$slice SEED=$seed
 # The guests do not know of each other, and time is counted by their instructions.
 # shellcheck disable=SC2016
-printf '%s\n' "${guests[@]}" | xargs -P "$(nproc)" -L 1 bash -c '
+printf '%s\n' "${guests[@]}" | xargs -P "$(nproc)" -d "\n" -n 1 bash -c '
+	set -- $1
 	kernel=$1 cpus=$2
 	shift 2
 	out=$DIR/$(printf "%s %s-cpus %s" "$kernel" "$cpus" "$*" | sed "s/--connections .* --warm-up [0-9]*//; s/[- ]\{1,\}/-/g; s/-$//").json
