@@ -122,14 +122,15 @@ impl<'a> Data<'a> {
         if let Some(place) = self.per_cpu(address) {
             return place;
         }
+        // A small table is in a slab, too.
+        if let Some(place) = self.table(address) {
+            return place;
+        }
         if let Some((slab, cache)) = self.slab(physical) {
             return place(
                 format!("slab {}", cache.name),
                 (physical - slab.physical) % cache.size,
             );
-        }
-        if let Some(place) = self.table(address) {
-            return place;
         }
         if space::VMALLOC.contains(&address) {
             return place("vmalloc", address % space::PAGE);
@@ -413,6 +414,7 @@ ffffffff82001000 D _end
         assert_eq!(at(0xffff_8880_0004_0990, 0x40_990), "slab TCP+0x10");
         assert_eq!(at(0xffff_8880_0200_1ff8, 0x200_1ff8), "table bhash+0x8");
         assert_eq!(at(0xffff_8880_0200_2000, 0x200_2000), "page+0x0");
+        assert_eq!(at(0xffff_8880_0200_0000, 0x40_990), "table bhash+0x0");
         assert_eq!(at(0xffff_8880_0004_8000, 0x48_000), "page+0x0");
         assert_eq!(at(0xffff_ffff_8200_0140, 0x200_0140), "init_net+0x140");
         assert_eq!(

@@ -183,6 +183,9 @@ fn list<K>(
     top: usize,
     name: impl Fn(&K) -> String,
 ) -> io::Result<()> {
+    if sums.is_empty() {
+        return Ok(());
+    }
     writeln!(to, "\n{counted:>10}  {title}")?;
     for sum in sums.iter().take(top) {
         writeln!(to, "{:>10.3}  {}", sum.per_unit, name(&sum.what))?;
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_end_after_their_first() {
+    fn lists_end_after_their_first_and_empty_ones_are_left_out() {
         let place = |object: &str| Place {
             object: object.into(),
             offset: 16,
@@ -259,8 +262,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(to).unwrap(),
             "\n transfers  instruction, part of object\
-             \n     2.000  f+0x10  Atomic  slab TCP+0x10\n\
-             \n     turns  turns of waiting loops, by function\n\n"
+             \n     2.000  f+0x10  Atomic  slab TCP+0x10\n\n"
         );
     }
 }
