@@ -56,6 +56,12 @@ count proxy 2 --kind fastsocket --proxy --network veth-rps --clients many &&
 	holds "a proxy's connections are counted in pairs" \
 		'.[1].regions[0].per_unit.kernel > 1.7 * .[0].regions[0].per_unit.kernel' \
 		"$dir/alone.json" "$dir/proxy.json"
+# Outside of the emulator the marks are NOPs.
+workload=build/cargo/x86_64-unknown-linux-gnu/release/coherence-workload
+guest workload -c 2 -- "modprobe fastsocket && $workload --kind fastsocket && $workload --kind reuseport-cbpf --proxy"
+status=$?
+if [ $status = 0 ]; then ok "the workload in an ordinary guest"; else not_ok "the workload: $(guest_status $status)"; fi
+
 try "they are put side by side" build/cargo/release/fastsocket-coherence compare --symbols 3 \
 	--json "$dir.json" --svg "$dir.svg" "$dir"/{fastsocket,single,alone,proxy}.json
 plan
