@@ -19,7 +19,7 @@ fn work(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
     if args.network != Network::Lo {
         sys::enter_network(init::CLIENTS)?;
     }
-    let to = net::server_address(args.network);
+    let to = net::server_address(args.network, cpu);
     let from = match args.clients {
         Addresses::One => None,
         Addresses::Many => Some(net::client_address(args.network, cpu)),

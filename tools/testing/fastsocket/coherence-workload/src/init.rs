@@ -51,73 +51,89 @@ fn named(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// Two devices that are each other's wire, with the clients behind one of them.
+/// Pairs of devices, of which each is the other's wire, with the clients behind one of them.
 pub(crate) fn set_up_network(args: &Args) -> io::Result<()> {
-    if args.network == Network::Lo {
-        return Ok(());
-    }
+    let cpus = sys::cpus()?;
+    let pairs = match (args.network, args.clients) {
+        (Network::Lo, _) => return Ok(()),
+        (Network::Veth, _) => 1,
+        (Network::VethRps, Addresses::Many) if cpus <= u64::BITS => cpus,
+        (Network::VethRps, Addresses::Many) => return Err(io::Error::other("too many CPUs")),
+        (Network::VethRps, Addresses::One) => {
+            return Err(io::Error::other("veth-rps needs --clients many"))
+        }
+    };
     mount(c"/sys", c"sysfs")?;
     fs::create_dir_all("/run/netns")?;
-    ip("netns add clients")?;
-    ip("link add veth0 type veth peer name veth0 netns clients")?;
-    ip(&format!(
-        "addr add {}/16 dev veth0",
-        net::server_address(args.network)
-    ))?;
-    let clients = match args.clients {
-        Addresses::One => 1,
-        Addresses::Many => sys::cpus()?,
-    };
-    for cpu in 0..clients {
-        let address = net::client_address(args.network, cpu);
-        ip(&format!("-n clients addr add {address}/16 dev veth0"))?;
-    }
-    for namespace in ["", "-n clients "] {
+    let (mut here, mut there) = (vec!["netns add clients".to_owned()], Vec::new());
+    for n in 0..pairs {
+        let server = net::server_address(args.network, n);
         // No address of IPv6: nobody is to send anything of itself.
-        ip(&format!("{namespace}link set veth0 addrgenmode none up"))?;
+        let up = format!("link set veth{n} addrgenmode none up");
+        here.push(format!(
+            "link add veth{n} type veth peer name veth{n} netns clients"
+        ));
+        here.push(format!("addr add {server}/24 dev veth{n}"));
+        here.push(up.clone());
+        there.push(up);
     }
+    let addresses = match args.clients {
+        Addresses::One => 1,
+        Addresses::Many => cpus,
+    };
+    for cpu in 0..addresses {
+        let address = net::client_address(args.network, cpu);
+        there.push(format!("addr add {address}/24 dev veth{}", cpu % pairs));
+    }
+    ip(&[], &here)?;
+    ip(&["-n", "clients"], &there)?;
     if args.network == Network::VethRps {
-        let cpus = sys::cpus()?;
-        spread(c"/sys", cpus)?;
+        let all = u64::MAX >> (u64::BITS - cpus);
+        receive_on(c"/sys", pairs, |_| all)?;
         sys::fork_and_wait(|| {
             sys::enter_network(CLIENTS)?;
             // It shows the devices of who mounts it.
             mount(c"/clients-sys", c"sysfs")?;
-            spread(c"/clients-sys", cpus)
+            receive_on(c"/clients-sys", pairs, |n| 1 << n)
         })?;
     }
     Ok(())
 }
 
-fn ip(args: &str) -> io::Result<()> {
+/// Has `ip` do what `lines` say.
+fn ip(options: &[&str], lines: &[String]) -> io::Result<()> {
+    const BATCH: &str = "/ip.batch";
+    fs::write(BATCH, lines.join("\n") + "\n")?;
     let status = Command::new(IP)
-        .args(args.split_ascii_whitespace())
+        .args(options)
+        .args(["-batch", BATCH])
         .status();
     match status.map_err(|error| named(IP, error))? {
         status if status.success() => Ok(()),
-        _ => Err(io::Error::other(format!("ip {args}: failed"))),
+        _ => Err(io::Error::other("ip has failed")),
     }
 }
 
-/// Has RPS put the flows that come in on CPUs by their hash.
-fn spread(sys: &CStr, cpus: u32) -> io::Result<()> {
-    let queues = format!("{}/class/net/veth0/queues", sys.to_str().expect("ASCII"));
-    for queue in fs::read_dir(queues)? {
-        let queue = queue?;
-        if queue.file_name().as_encoded_bytes().starts_with(b"rx-") {
-            fs::write(queue.path().join("rps_cpus"), mask(cpus))?;
+/// Has RPS put the flows that come in at each device on these CPUs, by their hash.
+fn receive_on(sys: &CStr, devices: u32, cpus: impl Fn(u32) -> u64) -> io::Result<()> {
+    let sys = sys.to_str().expect("ASCII");
+    for n in 0..devices {
+        for queue in fs::read_dir(format!("{sys}/class/net/veth{n}/queues"))? {
+            let queue = queue?;
+            if queue.file_name().as_encoded_bytes().starts_with(b"rx-") {
+                fs::write(queue.path().join("rps_cpus"), mask(cpus(n)))?;
+            }
         }
     }
     Ok(())
 }
 
-/// The first `cpus` CPUs as sysfs has them: 32 a word, the last word first.
-fn mask(cpus: u32) -> String {
-    let words = (0..cpus.div_ceil(32)).rev().map(|word| {
-        let of_word = (cpus - 32 * word).min(32);
-        format!("{:x}", u32::MAX >> (32 - of_word))
-    });
-    words.collect::<Vec<_>>().join(",")
+/// CPUs as sysfs has them: 32 a word, the last word first.
+fn mask(cpus: u64) -> String {
+    match cpus >> 32 {
+        0 => format!("{cpus:x}"),
+        high => format!("{high:x},{:08x}", cpus as u32),
+    }
 }
 
 fn mount(at: &CStr, kind: &CStr) -> io::Result<()> {
@@ -160,11 +176,9 @@ mod tests {
     #[test]
     fn masks_of_cpus() {
         let expected = [
-            (1, "1"),
-            (4, "f"),
-            (24, "ffffff"),
-            (32, "ffffffff"),
-            (33, "1,ffffffff"),
+            (0xf, "f"),
+            (1 << 23, "800000"),
+            (0x1_0000_0002, "1,00000002"),
         ];
         for (cpus, text) in expected {
             assert_eq!(mask(cpus), text);

@@ -48,7 +48,9 @@ enum Network {
     Lo,
     /// Clients are in another network namespace; packets stay on the CPU that sent them
     Veth,
-    /// The same, and RPS spreads the flows over all CPUs, as a card with a queue for each would
+    /// Each client is behind a device of its own, and receives on its CPU, as a machine of its
+    /// own would; RPS spreads what the server receives over all CPUs, as a card with a queue for
+    /// each would
     VethRps,
 }
 

@@ -22,11 +22,12 @@ const PORT: u16 = 8080;
 const BACKEND_PORT: u16 = 9000;
 const BACKLOG: c_int = 1024;
 
-/// Where clients find the workers.
-pub(crate) fn server_address(network: Network) -> Ipv4Addr {
+/// Where the client of a CPU finds the workers.
+pub(crate) fn server_address(network: Network, cpu: u32) -> Ipv4Addr {
     match network {
         Network::Lo => Ipv4Addr::LOCALHOST,
-        Network::Veth | Network::VethRps => Ipv4Addr::new(10, 0, 0, 1),
+        Network::Veth => Ipv4Addr::new(10, 0, 0, 1),
+        Network::VethRps => Ipv4Addr::new(10, cpu as u8, 0, 1),
     }
 }
 
@@ -34,7 +35,8 @@ pub(crate) fn server_address(network: Network) -> Ipv4Addr {
 pub(crate) fn client_address(network: Network, cpu: u32) -> Ipv4Addr {
     let first = match network {
         Network::Lo => Ipv4Addr::new(127, 1, 0, 1),
-        Network::Veth | Network::VethRps => Ipv4Addr::new(10, 0, 1, 1),
+        Network::Veth => Ipv4Addr::new(10, 0, 0, 2),
+        Network::VethRps => return Ipv4Addr::new(10, cpu as u8, 0, 2),
     };
     Ipv4Addr::from_bits(first.to_bits() + cpu)
 }
