@@ -34,17 +34,18 @@ impl<'a> View<'a> {
 
     /// The slots that the task looks at beside its own, the nearest first.
     ///
-    /// A consumer looks at those that are loaded, and when it has just registered at those that nobody
-    /// waits at. To look at all would be to take the connections of siblings that are about to.
+    /// A consumer looks at those that are loaded, at those that it left when it was moved, and when it
+    /// has just registered at those that nobody waits at. To look at all would be to take the
+    /// connections of siblings that are about to.
     fn others(&self) -> impl Iterator<Item = &'a Slot> {
         let (all, wide) = (!self.is_consumer(), self.own.is_some_and(Slot::is_wide));
+        let moved = self.own.is_some_and(Slot::is_one_of_several);
         let (group, node) = (self.group, CpuId::current_hint().node());
-        let many = (all || wide).then(|| {
-            group
-                .slots_near(node)
-                .filter(move |slot| all || slot.is_loaded() || slot.is_forsaken())
-        });
-        let few = (!all && !wide).then(|| group.loaded_near(node));
+        let is_seen = move |slot: &&Slot| {
+            all || slot.is_loaded() || slot.is_own() || (wide && slot.is_forsaken())
+        };
+        let many = (all || wide || moved).then(|| group.slots_near(node).filter(is_seen));
+        let few = (!all && !wide && !moved).then(|| group.loaded_near(node));
         Iterator::chain(many.into_iter().flatten(), few.into_iter().flatten())
     }
 
@@ -53,8 +54,24 @@ impl<'a> View<'a> {
         self.own.is_some_and(Slot::is_own)
     }
 
-    /// Is there something to accept? Any context.
+    /// Is there something to accept? Process context.
+    ///
+    /// As [`take`](Self::take), it looks again when something was being pushed.
     pub(crate) fn has_some(&self) -> bool {
+        loop {
+            let (_, over) = self.pushes();
+            if self.sees_some() {
+                return true;
+            }
+            if self.pushes().0 == over {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// [`has_some`](Self::has_some), but may miss what is being pushed.
+    fn sees_some(&self) -> bool {
         !self.group.primary().is_empty()
             || self.own.is_some_and(Slot::has_some)
             || self.others().any(Slot::has_some)
@@ -64,6 +81,9 @@ impl<'a> View<'a> {
     pub(crate) fn narrow(&self) {
         if let Some(own) = self.own.filter(|own| own.is_own()) {
             own.narrow();
+            if own.is_one_of_several() && !self.group.serves_beside(own) {
+                own.set_one_of_several(false);
+            }
         }
     }
 

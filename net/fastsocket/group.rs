@@ -222,7 +222,25 @@ impl Group {
                 self.barred.store(true, Ordering::Relaxed);
                 Err(e)
             }
-            res => res.map(|()| Some(slot)),
+            res => res.map(|()| {
+                self.note_moved(slot);
+                Some(slot)
+            }),
+        }
+    }
+
+    /// Is the current task the consumer of another slot than `slot`, too?
+    pub(crate) fn serves_beside(&self, slot: &Slot) -> bool {
+        self.slots()
+            .any(|other| other.cpu() != slot.cpu() && other.is_own())
+    }
+
+    /// The current task is the consumer of `slot`: says so to those that it served before, and stays to
+    /// look after as long as nobody else does.
+    fn note_moved(&self, slot: &Slot) {
+        let several = self.serves_beside(slot);
+        for own in self.slots().filter(|own| several && own.is_own()) {
+            own.set_one_of_several(true);
         }
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct Slot {
     seen_dry: AtomicBool,
     /// The consumer registered just now: a slot that nobody serves may hold what came before.
     wide: AtomicBool,
+    /// The consumer was moved here, and is that of another slot still.
+    one_of_several: AtomicBool,
     /// How many connections were taken, and how many of them by idle consumers of other slots.
     taken: AtomicU32,
     stolen: AtomicU32,
@@ -138,6 +140,7 @@ impl Slot {
                 since: AtomicUsize::new(0),
                 seen_dry: AtomicBool::new(false),
                 wide: AtomicBool::new(false),
+                one_of_several: AtomicBool::new(false),
                 taken: AtomicU32::new(0),
                 stolen: AtomicU32::new(0),
                 seen: AtomicU32::new(0),
@@ -334,6 +337,16 @@ impl Slot {
         if self.is_wide() {
             self.wide.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Has the consumer served other slots before, that it has to look at?
+    #[inline]
+    pub(crate) fn is_one_of_several(&self) -> bool {
+        self.one_of_several.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_one_of_several(&self, several: bool) {
+        self.one_of_several.store(several, Ordering::Relaxed);
     }
 
     /// Makes the current task the consumer, with a local listener if that can be. Process context.

@@ -419,4 +419,35 @@ FS_TEST(wait, truth)
 	}
 }
 
+/* A task that was moved sees at once what comes where it still waits, too. */
+FS_TEST(wait, after_a_move)
+{
+	struct tcp_info ti = {};
+	socklen_t len = sizeof(ti);
+	int lfd, epfd, c;
+
+	if (cpu_count() < 2)
+		SKIP(return, "there is one CPU");
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK,
+				   variant->spawned));
+	lfd = self->l.fd;
+	ASSERT_EQ(0, pin_to(cpu_id(0)));
+	epfd = consumer(lfd, EPOLLIN);
+	ASSERT_LE(0, epfd);
+	ASSERT_EQ(ALL_SAY_NO, readable(lfd, epfd, false));
+	ASSERT_EQ(0, pin_to(cpu_id(1)));
+	ASSERT_EQ(0, poll_one(lfd, POLLIN, 1));
+	ASSERT_EQ(ALL_SAY_NO, readable(lfd, epfd, false));
+
+	c = client_on(&self->l, cpu_id(0), 0);
+	ASSERT_LE(0, c);
+	ASSERT_TRUE(WAIT_FOR(!getsockopt(lfd, IPPROTO_TCP, TCP_INFO, &ti, &len) &&
+			     ti.tcpi_unacked == 1));
+	ASSERT_EQ(ALL_SAY_YES, readable(lfd, epfd, false));
+	ASSERT_LE(0, SYS(accept(lfd, NULL, NULL)));
+	ASSERT_EQ(ALL_SAY_NO, readable(lfd, epfd, false));
+	close(c);
+	close(epfd);
+}
+
 TEST_HARNESS_MAIN
