@@ -20,7 +20,7 @@ for cpus in 2 4 8; do
 	[ $cpus != 4 ] || run=("${tests[@]}") storm=20
 	guest "kselftest-debug-$cpus" -k debug -c $cpus -m 3G -t 3000 -- LOAD=1 LIMIT=900 KMEMLEAK=1 \
 		FASTSOCKET_ROUNDS=1 FASTSOCKET_RELOADS=3 FASTSOCKET_KILLS=5 FASTSOCKET_REQUESTS=300 \
-		FASTSOCKET_STORM_SECS=$storm \
+		FASTSOCKET_STORM_SECS=$storm FASTSOCKET_COMPARE=0 \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 	retap "debug, $cpus CPUs" $? "$BUILD/logs/kselftest-debug-$cpus.out"
 done
