@@ -75,6 +75,11 @@ trap 'rm -f "$cmd"; [ -z "$pid" ] || kill $pid' EXIT
 cat >"$cmd" <<END
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/tmp
 ulimit -n 65536
+# virtme-ng falls back to the console if udev has not named its channels in time; that loses output.
+if [ -t 1 ]; then
+	echo '<1>fastsocket-guest: has no channel for its output' >/dev/kmsg
+	exit 1
+fi
 cd $(printf %q "$TOP")
 echo '<1>fastsocket-guest: start' >/dev/kmsg
 bash -c $(printf %q "$*")
