@@ -12,7 +12,7 @@ FIXTURE(steal)
 {
 	struct listener l;
 	struct pool pool;
-	long long stolen, pushed;
+	long long stolen;
 };
 
 FIXTURE_VARIANT(steal)
@@ -73,9 +73,7 @@ FIXTURE_SETUP(steal)
 	ASSERT_EQ(0, listener_open(&self->l, variant->fam, variant->flags, true));
 	self->pool.init = pin_init;
 	self->stolen = stat_total("fsocket_stats", "stolen");
-	self->pushed = stat_total("fsocket_stats", "pushed");
 	ASSERT_LE(0, self->stolen);
-	ASSERT_LE(0, self->pushed);
 }
 
 FIXTURE_TEARDOWN(steal)
@@ -85,16 +83,42 @@ FIXTURE_TEARDOWN(steal)
 
 #define stolen()	(stat_total("fsocket_stats", "stolen") - self->stolen)
 
+/*
+ * Make worker 0 busy, by the connection that is returned. On a machine that
+ * stands still for two ticks another one may have taken it: then once more.
+ */
+static int busy_by(FIXTURE_DATA(steal) *self)
+{
+	int fd, ret;
+
+	do {
+		if (!pool_asleep(&self->pool))
+			return -ETIMEDOUT;
+		fd = client_on(&self->l, cpu_id(0), 0);
+		if (fd < 0)
+			return fd;
+		ret = request_send(fd, MAX_CONNS - 1);
+		if (ret)
+			return ret;
+		if (!WAIT_FOR(atomic_load(&self->pool.sh->token) ||
+			      poll_one(fd, POLLIN, 0)))
+			return -ETIMEDOUT;
+		if (atomic_load(&self->pool.sh->token))
+			return fd;
+		ret = request_end(fd, MAX_CONNS - 1);
+	} while (!ret);
+	return ret;
+}
+
 /* While worker 0 is busy, the others serve what arrived on its CPU. */
 FS_TEST(steal, busy)
 {
 	int c[LOAD], first, i;
 
 	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_spinning));
-	ASSERT_TRUE(pool_asleep(&self->pool));
-	first = client_on(&self->l, cpu_id(0), 0);
+	first = busy_by(self);
 	ASSERT_LE(0, first);
-	ASSERT_TRUE(WAIT_FOR(atomic_load(&self->pool.sh->token)));
+	self->stolen = stat_total("fsocket_stats", "stolen");
 
 	for (i = 0; i < LOAD; i++) {
 		c[i] = client_on(&self->l, cpu_id(0), i);
@@ -110,7 +134,6 @@ FS_TEST(steal, busy)
 		EXPECT_LT(0, stolen());
 
 	atomic_store(&self->pool.sh->go, 1);
-	ASSERT_EQ(0, request_send(first, MAX_CONNS - 1));
 	EXPECT_EQ(0, request_end(first, MAX_CONNS - 1));
 	ASSERT_EQ(0, pool_stop(&self->pool));
 	ASSERT_EQ(0, pool_error(&self->pool));
