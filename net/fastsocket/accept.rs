@@ -55,26 +55,26 @@ impl<'a> View<'a> {
     }
 
     /// Is there something to accept? Process context.
-    ///
-    /// As [`take`](Self::take), it looks again when something was being pushed.
     pub(crate) fn has_some(&self) -> bool {
+        let sees_some = || {
+            !self.group.primary().is_empty()
+                || self.own.is_some_and(Slot::has_some)
+                || self.others().any(Slot::has_some)
+        };
+        self.look(|some| *some, sees_some)
+    }
+
+    /// Looks, and again if nothing was found while connections were being pushed: for a moment, those
+    /// are in no queue.
+    fn look<T>(&self, found: impl Fn(&T) -> bool, look: impl Fn() -> T) -> T {
         loop {
-            let (_, over) = self.pushes();
-            if self.sees_some() {
-                return true;
-            }
-            if self.pushes().0 == over {
-                return false;
+            let over = self.group.pushes_over();
+            let seen = look();
+            if found(&seen) || self.group.pushes_begun() == over {
+                return seen;
             }
             core::hint::spin_loop();
         }
-    }
-
-    /// [`has_some`](Self::has_some), but may miss what is being pushed.
-    fn sees_some(&self) -> bool {
-        !self.group.primary().is_empty()
-            || self.own.is_some_and(Slot::has_some)
-            || self.others().any(Slot::has_some)
     }
 
     /// All was looked at, and nothing found: from now on, the own slot tells what comes.
@@ -87,42 +87,19 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Returns how many pushes from the queues looked at have begun, and how many of them are over.
-    fn pushes(&self) -> (u32, u32) {
-        let sum = |a: (u32, u32), b: (u32, u32)| (a.0.wrapping_add(b.0), a.1.wrapping_add(b.1));
-        let own = self.own.map_or((0, 0), Slot::pushes);
-        self.others().map(Slot::pushes).fold(own, sum)
-    }
-
     /// Takes a connection, without waiting.
-    ///
-    /// What is being pushed is in no queue for a moment: then it looks again.
     ///
     /// # Errors
     ///
     /// `EAGAIN` if there is none, `EINVAL` if the socket does not listen.
     fn take(&self, call: &AcceptCall) -> Result {
-        let empty = |res: &Result| matches!(res, Err(e) if *e == EAGAIN);
-
-        let res = self.try_take(call);
-        if !empty(&res) {
-            return res;
-        }
-        loop {
-            let (_, over) = self.pushes();
-            let res = self.try_take(call);
-            if !empty(&res) || self.pushes().0 == over {
-                return res;
-            }
-            core::hint::spin_loop();
-        }
+        self.look(|res| !is_empty(res), || self.try_take(call))
     }
 
     /// [`take`](Self::take), but may miss what is being pushed.
     fn try_take(&self, call: &AcceptCall) -> Result {
         let here = CpuId::current_hint();
         let near = self.own.or_else(|| self.group.slot(here));
-        let empty = |res: &Result| matches!(res, Err(e) if *e == EAGAIN);
 
         let near_first = !near.is_some_and(Slot::yields);
         for near_now in [near_first, !near_first] {
@@ -131,7 +108,7 @@ impl<'a> View<'a> {
                 None if near_now => continue,
                 _ => self.take_global(call, here),
             };
-            if !empty(&res) {
+            if !is_empty(&res) {
                 return res;
             }
         }
@@ -139,7 +116,7 @@ impl<'a> View<'a> {
             let own = self.own.is_some_and(|own| ptr::eq(own, slot));
             let steals = self.is_consumer() && slot.is_loaded() && !own;
             let res = self.take_from(call, slot, here, steals);
-            if !empty(&res) {
+            if !is_empty(&res) {
                 return res;
             }
         }
@@ -184,6 +161,11 @@ impl<'a> View<'a> {
         trace::accepted(self.group.primary(), here, from);
         Ok(())
     }
+}
+
+/// Was there nothing to take?
+fn is_empty(res: &Result) -> bool {
+    matches!(res, Err(e) if *e == EAGAIN)
 }
 
 /// Accepts a connection, or waits for one as long as the socket says. Process context; sleeps.

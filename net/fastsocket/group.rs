@@ -44,6 +44,9 @@ pub(crate) struct Group {
     barred: AtomicBool,
     /// Of which CPUs the slots are loaded.
     loaded: LoadedCpus,
+    /// How many pushes from its slots have begun, and how many of them are over.
+    pushing: AtomicU32,
+    pushed: AtomicU32,
     /// Where the next idle consumer is looked for.
     next_idle: AtomicU32,
     /// What it shares with the other members of its SO_REUSEPORT group.
@@ -76,6 +79,8 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         slots,
         barred,
         loaded,
+        pushing: AtomicU32::new(0),
+        pushed: AtomicU32::new(0),
         next_idle: AtomicU32::new(0),
         peers,
     };
@@ -140,6 +145,27 @@ impl Group {
     /// A slot has become loaded, or is not any more. Any context.
     pub(crate) fn note_loaded(&self, cpu: CpuId, loaded: bool) {
         self.loaded.set(cpu, loaded);
+    }
+
+    /// Calls `push`, which moves what is queued at a slot to the socket's own queue. In between, it is
+    /// in neither. Softirq.
+    pub(crate) fn while_pushing<T>(&self, push: impl FnOnce() -> T) -> T {
+        self.pushing.fetch_add(1, Ordering::SeqCst);
+        let res = push();
+        self.pushed.fetch_add(1, Ordering::SeqCst);
+        res
+    }
+
+    /// How many pushes have begun? Any context.
+    #[inline]
+    pub(crate) fn pushes_begun(&self) -> u32 {
+        self.pushing.load(Ordering::SeqCst)
+    }
+
+    /// How many pushes are over? Any context.
+    #[inline]
+    pub(crate) fn pushes_over(&self) -> u32 {
+        self.pushed.load(Ordering::SeqCst)
     }
 
     /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.

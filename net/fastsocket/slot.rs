@@ -98,9 +98,6 @@ pub(crate) struct Slot {
     /// Connections wait for long here: whoever is idle may take them. The timer says so, and is armed
     /// while it is set.
     loaded: AtomicBool,
-    /// How many pushes have begun, and how many of them are over.
-    pushing: AtomicU32,
-    pushed: AtomicU32,
     timer: Timer,
 }
 
@@ -147,8 +144,6 @@ impl Slot {
                 still: AtomicU32::new(0),
                 age: Age::new(),
                 loaded: AtomicBool::new(false),
-                pushing: AtomicU32::new(0),
-                pushed: AtomicU32::new(0),
                 timer: Timer::uninit(),
             },
             GFP_KERNEL,
@@ -228,13 +223,6 @@ impl Slot {
     /// How many connections wait? Any context.
     pub(crate) fn queued(&self, guard: &rcu::Guard) -> u32 {
         self.local.get(guard).map_or(0, Listener::queued)
-    }
-
-    /// Returns how many pushes have begun, and how many of them are over: in between, a connection may
-    /// be in no queue. Any context.
-    pub(crate) fn pushes(&self) -> (u32, u32) {
-        let over = self.pushed.load(Ordering::SeqCst);
-        (self.pushing.load(Ordering::SeqCst), over)
     }
 
     /// Returns the local listener, to take a connection from. Process context.
@@ -491,9 +479,8 @@ impl Slot {
             if consumer == TaskState::Gone {
                 self.accepts.store(false, Ordering::Relaxed);
             }
-            self.pushing.fetch_add(1, Ordering::SeqCst);
-            let moved = listener::push(local);
-            self.pushed.fetch_add(1, Ordering::SeqCst);
+            let push = || listener::push(local);
+            let moved = group.map_or_else(push, |group| group.while_pushing(push));
             trace::migrated(&self.primary, self.cpu, moved);
         }
         self.timer.arm();
