@@ -81,9 +81,6 @@ impl<'a> View<'a> {
     pub(crate) fn narrow(&self) {
         if let Some(own) = self.own.filter(|own| own.is_own()) {
             own.narrow();
-            if own.is_one_of_several() && !self.group.serves_beside(own) {
-                own.set_one_of_several(false);
-            }
         }
     }
 

@@ -243,31 +243,23 @@ impl Group {
             Some(slot) => slot,
             None => self.add(&lock, cpu)?,
         };
-        match slot.enlist(&lock, waits) {
-            Err(e) if e == EOPNOTSUPP => {
-                self.barred.store(true, Ordering::Relaxed);
-                Err(e)
-            }
-            res => res.map(|()| {
-                self.note_moved(slot);
-                Some(slot)
-            }),
+        let before = slot.consumer_id();
+        let enlisted = slot.enlist(&lock, waits);
+        if enlisted == Err(EOPNOTSUPP) {
+            self.barred.store(true, Ordering::Relaxed);
         }
+        enlisted?;
+        self.note_several(before, &lock);
+        self.note_several(slot.consumer_id(), &lock);
+        Ok(Some(slot))
     }
 
-    /// Is the current task the consumer of another slot than `slot`, too?
-    pub(crate) fn serves_beside(&self, slot: &Slot) -> bool {
-        self.slots()
-            .any(|other| other.cpu() != slot.cpu() && other.is_own())
-    }
-
-    /// The current task is the consumer of `slot`: says so to those that it served before, and stays to
-    /// look after as long as nobody else does.
-    fn note_moved(&self, slot: &Slot) {
-        let several = self.serves_beside(slot);
-        for own in self.slots().filter(|own| several && own.is_own()) {
-            own.set_one_of_several(true);
-        }
+    /// A task has become the consumer of one more or one less slot: notes at its slots whether they are
+    /// several. It goes on looking at those that it was moved away from until somebody else serves them.
+    fn note_several(&self, consumer: usize, lock: &Locked<'_>) {
+        let its = || self.slots().filter(|slot| slot.consumer_id() == consumer);
+        let several = its().nth(1).is_some();
+        its().for_each(|slot| slot.set_one_of_several(several, lock));
     }
 
     /// Makes the slot of a CPU.

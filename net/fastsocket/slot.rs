@@ -85,7 +85,7 @@ pub(crate) struct Slot {
     seen_dry: AtomicBool,
     /// The consumer registered just now: a slot that nobody serves may hold what came before.
     wide: AtomicBool,
-    /// The consumer was moved here, and is that of another slot still.
+    /// The consumer is that of another slot, too: it was moved, and nobody has followed it there.
     one_of_several: AtomicBool,
     /// How many connections were taken, and how many of them by idle consumers of other slots.
     taken: AtomicU32,
@@ -253,8 +253,14 @@ impl Slot {
     /// Is the current task its consumer?
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
+        self.consumer_id() == ffi::current_id()
+    }
+
+    /// Returns the number of its consumer; that of no task if it had none yet.
+    #[inline]
+    pub(crate) fn consumer_id(&self) -> usize {
         let [consumer, ..] = &self.members;
-        consumer.load(Ordering::Relaxed) == ffi::current_id()
+        consumer.load(Ordering::Relaxed)
     }
 
     /// Is the current task one of those that serve the CPU?
@@ -327,14 +333,16 @@ impl Slot {
         }
     }
 
-    /// Has the consumer served other slots before, that it has to look at?
+    /// Does the consumer have to look at slots that it served before?
     #[inline]
     pub(crate) fn is_one_of_several(&self) -> bool {
         self.one_of_several.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_one_of_several(&self, several: bool) {
-        self.one_of_several.store(several, Ordering::Relaxed);
+    pub(crate) fn set_one_of_several(&self, several: bool, _lock: &Locked<'_>) {
+        if self.is_one_of_several() != several {
+            self.one_of_several.store(several, Ordering::Relaxed);
+        }
     }
 
     /// Makes the current task the consumer, with a local listener if that can be. Process context.
