@@ -123,8 +123,9 @@ helpconfig: prepare
 		{ grep . || { echo "Kconfig lacks a stand-in for what net/fastsocket/Kconfig depends on"; exit 1; }; }
 
 clean:
-	rm -rf build/default build/vm build/debug build/stock build/stock-source build/clippy build/helpconfig build/ksrc-*/default build/ksrc-*/vm \
-		build/ksrc-*/debug build/cargo build/selftests build/patch build/bench build/logs
+	rm -rf build/default build/vm build/debug build/stock build/stock-source build/ksrc-*/default \
+		build/ksrc-*/vm build/ksrc-*/debug build/clippy build/helpconfig build/cargo build/selftests \
+		build/patch build/bench build/logs
 
 distclean:
 	$(Q)scripts/prepare.sh --may-remove

@@ -20,7 +20,7 @@ count() {
 	try "counted: $name" scripts/count.sh -c "$cpus" "$dir/$name.json" -- --connections 10 --warm-up 20 "$@"
 }
 
-# holds NAME CONDITION [NAME=FILE]: a condition of jq on the counts of NAME, with others' as variables.
+# holds NAME CONDITION FILE...: a condition of jq on the counts in the files, as an array.
 holds() {
 	local what=$1 condition=$2
 	shift 2
