@@ -75,7 +75,7 @@ trap 'rm -f "$cmd"; [ -z "$pid" ] || kill $pid' EXIT
 cat >"$cmd" <<END
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/tmp
 ulimit -n 65536
-# virtme-ng falls back to the console if udev has not named its channels in time; that loses output.
+# virtme-ng takes the console if the host is late to name its channels, and stays when the command ends.
 if [ -t 1 ]; then
 	echo '<1>fastsocket-guest: has no channel for its output' >/dev/kmsg
 	exit 1
@@ -90,6 +90,7 @@ END
 
 mark() { sed -n "s/.*fastsocket-guest: $1//p" "$log" 2>/dev/null | tr -d '\r' | tail -1; }
 started() { grep -qs 'fastsocket-guest: start' "$log"; }
+mute() { grep -qs 'fastsocket-guest: has no channel' "$log"; }
 
 boot() {
 	local begin=$SECONDS
@@ -101,7 +102,11 @@ boot() {
 		-a loglevel=7 -a printk.devkmsg=on "${append[@]}" -- "bash $cmd" </dev/null > >(exec cat) 2>&1 &
 	pid=$!
 	while kill -0 $pid 2>/dev/null; do
-		if ! started && [ $((SECONDS - begin)) -gt "$boot_limit" ]; then
+		if mute; then
+			note "the guest has no channel for its output"
+			kill $pid
+			break
+		elif ! started && [ $((SECONDS - begin)) -gt "$boot_limit" ]; then
 			note "the guest did not boot within $boot_limit s"
 			kill $pid
 			break
