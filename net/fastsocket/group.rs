@@ -9,7 +9,7 @@
 
 use core::{
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering},
+    sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, Ordering},
 };
 use kernel::{
     cpu::{self, CpuId},
@@ -150,22 +150,25 @@ impl Group {
     /// Calls `push`, which moves what is queued at a slot to the socket's own queue. In between, it is
     /// in neither. Softirq.
     pub(crate) fn while_pushing<T>(&self, push: impl FnOnce() -> T) -> T {
-        self.pushing.fetch_add(1, Ordering::SeqCst);
+        self.pushing.fetch_add(1, Ordering::Relaxed);
+        // Who sees that a queue is empty since this push sees that it has begun.
+        fence(Ordering::SeqCst);
         let res = push();
-        self.pushed.fetch_add(1, Ordering::SeqCst);
+        self.pushed.fetch_add(1, Ordering::Release);
         res
     }
 
-    /// How many pushes have begun? Any context.
+    /// How many pushes had begun when all was seen that was looked at before? Any context.
     #[inline]
     pub(crate) fn pushes_begun(&self) -> u32 {
-        self.pushing.load(Ordering::SeqCst)
+        fence(Ordering::Acquire);
+        self.pushing.load(Ordering::Relaxed)
     }
 
-    /// How many pushes are over? Any context.
+    /// How many pushes are over, of which all is seen that is looked at afterwards? Any context.
     #[inline]
     pub(crate) fn pushes_over(&self) -> u32 {
-        self.pushed.load(Ordering::SeqCst)
+        self.pushed.load(Ordering::Acquire)
     }
 
     /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
