@@ -8,7 +8,6 @@
 //! is never starved; anybody else takes from wherever there is something. [`View`] is what `accept` and
 //! `poll` look at, so that what the one promises the other keeps.
 
-use core::ptr;
 use kernel::{cpu::CpuId, prelude::*};
 
 use crate::{
@@ -110,8 +109,7 @@ impl<'a> View<'a> {
             }
         }
         for slot in self.others() {
-            let own = self.own.is_some_and(|own| ptr::eq(own, slot));
-            let steals = self.is_consumer() && slot.is_loaded() && !own;
+            let steals = self.is_consumer() && slot.is_loaded() && !slot.is_own();
             let res = self.take_from(call, slot, here, steals);
             if !is_empty(&res) {
                 return res;

@@ -424,6 +424,7 @@ FS_TEST(wait, after_a_move)
 {
 	struct tcp_info ti = {};
 	socklen_t len = sizeof(ti);
+	long long stolen, end;
 	int lfd, epfd, c;
 
 	if (cpu_count() < 2)
@@ -446,6 +447,17 @@ FS_TEST(wait, after_a_move)
 	ASSERT_EQ(ALL_SAY_YES, readable(lfd, epfd, false));
 	ASSERT_LE(0, SYS(accept(lfd, NULL, NULL)));
 	ASSERT_EQ(ALL_SAY_NO, readable(lfd, epfd, false));
+	close(c);
+
+	/* What waits there for long is no less its own: it steals nothing. */
+	stolen = variant->spawned ? stat_total("fsocket_stats", "stolen") : 0;
+	c = client_on(&self->l, cpu_id(0), 0);
+	ASSERT_LE(0, c);
+	for (end = now_ms() + 50; now_ms() < end;)
+		;
+	ASSERT_LE(0, accept_wait(lfd));
+	if (variant->spawned)
+		EXPECT_EQ(stolen, stat_total("fsocket_stats", "stolen"));
 	close(c);
 	close(epfd);
 }
