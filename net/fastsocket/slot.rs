@@ -6,7 +6,8 @@
 //!
 //! It has a local listener, that takes SYNs of this CPU, and a wait queue, at which the tasks wait that
 //! are bound to this CPU. One of those is its consumer: the task that waited there first since another
-//! did. While it is the consumer, it looks at this queue and the socket's own only.
+//! did. While it is the consumer, it looks at this queue and the socket's own, and at few others: see
+//! [`View`](crate::accept::View).
 //!
 //! So a queue that its consumer forgets would be lost to all. While a slot's queue is not empty, a timer
 //! looks after it at each tick: it calls idle consumers to a queue that is slow ([`steal`](crate::steal)),
@@ -83,8 +84,9 @@ pub(crate) struct Slot {
     /// Since when, as RCU counts, no SYN finds it, and whether it was seen dry then.
     since: AtomicUsize,
     seen_dry: AtomicBool,
-    /// The consumer registered just now: a slot that nobody serves may hold what came before.
-    wide: AtomicBool,
+    /// Who has become the consumer just now, as a number, or 0: slots that nobody serves may hold what
+    /// came before.
+    wide: AtomicUsize,
     /// The consumer is that of another slot, too: it was moved, and nobody has followed it there.
     one_of_several: AtomicBool,
     /// How many connections were taken, and how many of them by idle consumers of other slots.
@@ -136,7 +138,7 @@ impl Slot {
                 outdated: AtomicBool::new(false),
                 since: AtomicUsize::new(0),
                 seen_dry: AtomicBool::new(false),
-                wide: AtomicBool::new(false),
+                wide: AtomicUsize::new(0),
                 one_of_several: AtomicBool::new(false),
                 taken: AtomicU32::new(0),
                 stolen: AtomicU32::new(0),
@@ -322,14 +324,17 @@ impl Slot {
     /// Does the consumer have to look at other slots, too?
     #[inline]
     pub(crate) fn is_wide(&self) -> bool {
-        self.wide.load(Ordering::Relaxed)
+        self.wide.load(Ordering::Relaxed) == ffi::current_id()
     }
 
-    /// The consumer has seen that those were empty.
+    /// The consumer has seen that those were empty. Another may be it by now, who has not.
     #[inline]
     pub(crate) fn narrow(&self) {
         if self.is_wide() {
-            self.wide.store(false, Ordering::Relaxed);
+            let me = ffi::current_id();
+            let _ = self
+                .wide
+                .compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -364,7 +369,7 @@ impl Slot {
             }
             id = before;
         }
-        self.wide.store(true, Ordering::Relaxed);
+        self.wide.store(ffi::current_id(), Ordering::Relaxed);
         self.attend(Some(waits));
         Ok(())
     }
