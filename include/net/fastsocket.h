@@ -285,6 +285,7 @@ static inline bool fastsocket_raced(const struct request_sock *req)
 
 static inline void fastsocket_listen_stop(struct sock *sk)
 {
+bool fastsocket_is_filtered(void);
 }
 
 static inline void fastsocket_listened(struct socket *sock)

@@ -4,10 +4,16 @@
 
 //! `/dev/fastsocket`.
 
-use kernel::{miscdevice::Layout, miscdevice::MiscDevice, prelude::*};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    miscdevice::{Layout, MiscDevice},
+    prelude::*,
+};
 
 use crate::{
-    ffi, mark, spawn,
+    ffi,
+    log::log,
+    mark, spawn,
     stats::Counter,
     uapi::{self, Command},
 };
@@ -20,7 +26,7 @@ impl MiscDevice for Device {
     type Ptr = KBox<mark::Holder>;
 
     fn open() -> Result<KBox<mark::Holder>> {
-        Ok(KBox::new(mark::Holder::new(), GFP_KERNEL)?)
+        Ok(KBox::new(mark::Holder::new(), GFP_KERNEL_ACCOUNT)?)
     }
 
     fn ioctl(file: &mark::Holder, cmd: u32, arg: usize) -> Result<isize> {
@@ -32,10 +38,28 @@ impl MiscDevice for Device {
     }
 }
 
+/// Does a command stand for a system call? A task whose system calls are filtered is refused: the filter
+/// would not see it.
+fn is_system_call(cmd: u32) -> bool {
+    matches!(
+        cmd,
+        uapi::SOCKET
+            | uapi::LISTEN
+            | uapi::ACCEPT
+            | uapi::CLOSE
+            | uapi::EPOLL_CTL
+            | uapi::SHUTDOWN_LISTEN
+    )
+}
+
 /// Carries out a command. What stands for a system call is that call, with its checks and errors.
 fn command(file: &mark::Holder, layout: Layout, cmd: u32, arg: usize) -> Result<isize> {
     let read = || Command::read(layout, arg);
 
+    if is_system_call(cmd) && ffi::is_filtered() {
+        log!(7, "command {cmd:#x} refused under a seccomp filter");
+        return Err(EPERM);
+    }
     let value = match cmd {
         uapi::SOCKET => {
             let (family, kind, protocol) = read()?.socket();

@@ -296,6 +296,12 @@ impl SocketFile {
                 .as_ref()
         }
     }
+/// Does a filter see the system calls of the current task, by seccomp(2)?
+pub(crate) fn is_filtered() -> bool {
+    // SAFETY: It can be called in process context.
+    unsafe { bindings::fastsocket_is_filtered() }
+}
+
 }
 
 impl Drop for SocketFile {

@@ -15,10 +15,28 @@
 #include <linux/eventpoll.h>
 #include <linux/net.h>
 #include <linux/rcupdate.h>
+#include <linux/seccomp.h>
+#include <linux/slab.h>
 #include <linux/socket.h>
+#include <linux/task_work.h>
 #include <linux/uaccess.h>
 #include <net/fastsocket.h>
 #include <net/sock.h>
+
+#include "internal.h"
+
+/**
+ * fastsocket_is_filtered() - are the system calls of current filtered?
+ *
+ * A filter of seccomp(2) sees system calls, and not what an ioctl stands for.
+ *
+ * Return: true under a filter and in strict mode.
+ */
+bool fastsocket_is_filtered(void)
+{
+	return seccomp_mode(&current->seccomp) != SECCOMP_MODE_DISABLED;
+}
+EXPORT_SYMBOL_GPL(fastsocket_is_filtered);
 
 /* Each returns what the system call would; process context, may sleep. */
 
@@ -47,10 +65,58 @@ int fastsocket_sys_shutdown(int fd, int how)
 }
 EXPORT_SYMBOL_GPL(fastsocket_sys_shutdown);
 
+struct fastsocket_close {
+	struct callback_head work;
+	struct file *file;
+};
+
+static void fastsocket_close_later(struct callback_head *work)
+{
+	struct fastsocket_close *later;
+
+	later = container_of(work, struct fastsocket_close, work);
+	filp_close(later->file, current->files);
+	kfree(later);
+}
+
+/*
+ * The ioctl that this is part of may have its own file without a reference,
+ * and then must not close it before it returns: rule 2 of __fget_light().
+ */
+static int fastsocket_close_device(unsigned int fd)
+{
+	struct fastsocket_close *later = kmalloc(sizeof(*later), GFP_KERNEL);
+	int err;
+
+	if (!later)
+		return -ENOMEM;
+	err = -EBADF;
+	later->file = file_close_fd(fd);
+	if (!later->file)
+		goto out;
+	init_task_work(&later->work, fastsocket_close_later);
+	err = task_work_add(current, &later->work, TWA_RESUME);
+	if (!err)
+		return 0;
+	/* Nobody that exits is in an ioctl. */
+	filp_close(later->file, current->files);
+out:
+	kfree(later);
+	return err;
+}
+
 int fastsocket_sys_close(unsigned int fd)
 {
-	int err = close_fd(fd);
+	struct file *file = fget(fd);
+	bool ours = file && file->f_op->owner == fastsocket_owner();
+	int err;
 
+	if (file)
+		fput(file);
+	if (ours)
+		return fastsocket_close_device(fd);
+
+	err = close_fd(fd);
 	/* The descriptor is gone: the call must not be restarted. */
 	if (err == -ERESTARTSYS || err == -ERESTARTNOINTR ||
 	    err == -ERESTARTNOHAND || err == -ERESTART_RESTARTBLOCK)
