@@ -117,10 +117,36 @@ pub(crate) fn ask(task: &Task, bits: &[usize]) -> Result {
     to_result(unsafe { bindings::fastsocket_ask(as_ptr(task), bits.as_ptr().cast()) })
 }
 
-/// Is the current task a thread of a process, or of a descendant of it? Any context.
-pub(crate) fn descends_from(ancestor: &Task) -> bool {
+/// Returns a number that no other process has for as long as the task is referenced.
+pub(crate) fn process_id(task: &Task) -> usize {
     // SAFETY: The reference keeps the task.
-    unsafe { bindings::fastsocket_descends(as_ptr(ancestor)) }
+    unsafe { bindings::fastsocket_process(as_ptr(task)) as usize }
+}
+
+/// How many generations of processes are looked at, of which some are threads, shells and supervisors.
+const ANCESTORS: usize = 64;
+
+/// The process of the current task, and those that it stems from.
+pub(crate) struct Ancestry {
+    ids: [usize; ANCESTORS],
+    known: usize,
+}
+
+impl Ancestry {
+    /// That of the current task. Any context.
+    pub(crate) fn current() -> Self {
+        let mut ids = [0; ANCESTORS];
+        // SAFETY: There is as much room as is said.
+        let known = unsafe {
+            bindings::fastsocket_ancestry(ids.as_mut_ptr().cast(), ANCESTORS as u32) as usize
+        };
+        Self { ids, known }
+    }
+
+    /// Is a process among them, by [`process_id`]?
+    pub(crate) fn has(&self, process: usize) -> bool {
+        self.ids.iter().take(self.known).any(|id| *id == process)
+    }
 }
 
 /// Returns the effective user of the current task, as the initial user namespace numbers it.

@@ -11,7 +11,7 @@
 use core::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -23,6 +23,7 @@ use kernel::{
     },
     new_mutex,
     prelude::*,
+    rbtree::RBTree,
     seq_file::SeqFile,
     seq_print,
     sync::{rcu, Arc, Mutex},
@@ -40,7 +41,7 @@ use crate::{
 };
 
 /// How many addresses a network namespace may mark, where a container's administrator may do it; and how
-/// many processes administrators may hold, and all others together.
+/// many processes administrators may hold.
 const MOST: usize = 1024;
 
 /// How many processes a user may hold.
@@ -204,49 +205,72 @@ fn covers(mark: &SocketAddr, bound: &SocketAddr) -> bool {
         && (scope(mark) == 0 || scope(mark) == scope(bound))
 }
 
-/// A process whose sockets, and those of its descendants, are spawned.
-struct Run {
-    /// The [`Holder`], as a number.
-    holder: usize,
-    process: ARef<Task>,
-    /// That only programs of this user count.
-    only: Option<u32>,
-}
+/// Whose programs count as descendants of a process: those of a user, or [`None`] for all, where an
+/// administrator asked for it.
+type Scope = Option<u32>;
 
-/// The processes that [`Holder`]s hold.
-pub(crate) struct Runs(KVec<Option<Run>>);
+/// The processes whose sockets, and those of their descendants, are spawned, by scope and [`Holder`].
+///
+/// Each user has a limit, so that `listen(2)` of their programs is not slow; nobody has less room for what
+/// others hold.
+pub(crate) struct Runs(RBTree<(Scope, usize), ARef<Task>>);
 
 impl Runs {
-    pub(crate) const fn new() -> Self {
-        Self(KVec::new())
+    pub(crate) fn new() -> Self {
+        Self(RBTree::new())
     }
 
-    /// May a process be added? There is a limit for what users have, so that they cannot make each
-    /// `listen(2)` slow, and another for what administrators have.
-    fn has_room(&self, only: Option<u32>) -> bool {
-        let runs = || self.0.iter().flatten();
-        let alike = runs().filter(|run| run.only.is_some() == only.is_some());
-        let same = runs().filter(|run| run.only == only);
-        alike.count() < MOST && (only.is_none() || same.count() < MOST_EACH)
+    /// Does a condition hold for any process of a scope?
+    fn any(&mut self, scope: Scope, mut holds: impl FnMut(&Task) -> bool) -> bool {
+        let mut at = self.0.cursor_lower_bound(&(scope, 0));
+        while let Some(cursor) = at {
+            let ((its, _), process) = cursor.current();
+            if *its != scope {
+                return false;
+            }
+            if holds(process) {
+                return true;
+            }
+            at = cursor.move_next();
+        }
+        false
+    }
+
+    /// Has a scope as many processes as it may?
+    fn is_full(&mut self, scope: Scope) -> bool {
+        let most = scope.map_or(MOST, |_| MOST_EACH);
+        let mut count = 0usize;
+        self.any(scope, |_| {
+            count = count.saturating_add(1);
+            count >= most
+        })
     }
 
     /// Are the sockets of the current task to be spawned?
-    fn has_current(&self) -> bool {
-        let counts = |run: &Run| run.only.map_or(true, ffi::runs_for);
-        let mut runs = self.0.iter().flatten().filter(|run| counts(run));
-        runs.any(|run| ffi::descends_from(&run.process))
+    fn has_current(&mut self) -> bool {
+        if self.0.keys().next().is_none() {
+            return false;
+        }
+        let ancestry = ffi::Ancestry::current();
+        let mut held = |scope| self.any(scope, |process| ancestry.has(ffi::process_id(process)));
+        let user = ffi::euid();
+        held(None) || (ffi::runs_for(user) && held(Some(user)))
     }
 }
 
 /// An open file of the device: it may hold a process.
 pub(crate) struct Holder {
-    holds: AtomicBool,
+    /// For which scope: [`NOT_HELD`], [`FOR_ALL`], or a user.
+    held: AtomicU64,
 }
+
+const NOT_HELD: u64 = u64::MAX;
+const FOR_ALL: u64 = u64::MAX - 1;
 
 impl Holder {
     pub(crate) const fn new() -> Self {
         Self {
-            holds: AtomicBool::new(false),
+            held: AtomicU64::new(NOT_HELD),
         }
     }
 
@@ -261,41 +285,35 @@ impl Holder {
     /// `EPERM` if there is no spawning, `EALREADY`, `ENOSPC` if there are too many, `ENOMEM`.
     pub(crate) fn run(&self) -> Result {
         spawn::check_enabled()?;
+        let scope = (!ffi::is_net_admin(None)).then(ffi::euid);
         let mut runs = hooks::state()?.runs.lock();
-        if self.holds.load(Ordering::Relaxed) {
+        if self.held.load(Ordering::Relaxed) != NOT_HELD {
             return Err(EALREADY);
         }
-        let only = (!ffi::is_net_admin(None)).then(ffi::euid);
-        if !runs.has_room(only) {
+        if runs.is_full(scope) {
             return Err(ENOSPC);
         }
-        let run = Run {
-            holder: self.id(),
-            process: (&*kernel::current!()).into(),
-            only,
-        };
-        match runs.0.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(run),
-            None => runs.0.push(Some(run), GFP_KERNEL_ACCOUNT)?,
-        }
-        self.holds.store(true, Ordering::Relaxed);
+        let (key, process) = ((scope, self.id()), kernel::current!().into());
+        runs.0
+            .try_create_and_insert(key, process, GFP_KERNEL_ACCOUNT)?;
+        let held = scope.map_or(FOR_ALL, u64::from);
+        self.held.store(held, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if !*self.holds.get_mut() {
-            return;
-        }
+        let scope = match *self.held.get_mut() {
+            NOT_HELD => return,
+            FOR_ALL => None,
+            user => Some(user as u32),
+        };
         // The open file keeps the module, and that its state.
         if let Ok(state) = hooks::state() {
             let id = self.id();
-            let mut runs = state.runs.lock();
-            let held = |run: &Run| run.holder == id;
-            for place in runs.0.iter_mut().filter(|p| p.as_ref().is_some_and(held)) {
-                *place = None;
-            }
+            let process = state.runs.lock().0.remove(&(scope, id));
+            drop(process);
         }
     }
 }
@@ -417,11 +435,55 @@ mod tests {
         kunit_check!(covers(&v6(LINK, 80, 0), &v6(LINK, 80, 3)));
     }
 
+    /// What one holds leaves the others their room.
+    fn each_user_has_a_limit() -> Result {
+        let mut runs = Runs::new();
+        let mut fill = |scope: Scope, most: usize| {
+            for holder in 0..most {
+                kunit_check!(!runs.is_full(scope), "{:?} is full at {}", scope, holder);
+                let process = kernel::current!().into();
+                runs.0
+                    .try_create_and_insert((scope, holder), process, GFP_KERNEL)?;
+            }
+            kunit_check!(runs.is_full(scope), "{:?} has no limit", scope);
+            Ok::<_, Error>(())
+        };
+        for user in [0, 1000, 65534, u32::MAX] {
+            fill(Some(user), MOST_EACH)?;
+        }
+        fill(None, MOST)?;
+        kunit_check!(!runs.is_full(Some(1001)));
+
+        runs.0.remove(&(Some(1000), 7));
+        kunit_check!(!runs.is_full(Some(1000)));
+        kunit_check!(runs.is_full(Some(65534)) && runs.is_full(None));
+        Ok(())
+    }
+
+    fn only_the_scope_of_a_process_counts() -> Result {
+        let mut runs = Runs::new();
+        kunit_check!(!runs.has_current());
+        let process = |task: &Task| ARef::from(task);
+        let elsewhere = ffi::euid().wrapping_add(1);
+        runs.0.try_create_and_insert(
+            (Some(elsewhere), 1),
+            process(kernel::current!()),
+            GFP_KERNEL,
+        )?;
+        kunit_check!(!runs.has_current(), "it is another user's");
+        runs.0
+            .try_create_and_insert((None, 1), process(kernel::current!()), GFP_KERNEL)?;
+        kunit_check!(runs.has_current());
+        Ok(())
+    }
+
     kernel::kunit_tests! { fastsocket_mark: [
         reads_addresses,
         refuses_what_is_no_address,
         covers_its_address_and_port,
         a_wildcard_covers_its_family,
         a_scope_covers_its_device,
+        each_user_has_a_limit,
+        only_the_scope_of_a_process_counts,
     ] }
 }

@@ -208,29 +208,43 @@ int fastsocket_ask(struct task_struct *task, const unsigned long *bits)
 EXPORT_SYMBOL_GPL(fastsocket_ask);
 
 /**
- * fastsocket_descends() - is current a part of a process, or its descendant?
- * @ancestor: a thread of the process, referenced.
+ * fastsocket_process() - tell processes apart.
+ * @task: a thread of the process, referenced.
+ *
+ * Return: a number that no other process has for as long as @task is
+ * referenced, and that stays the same when the process executes a program.
+ */
+unsigned long fastsocket_process(struct task_struct *task)
+{
+	return (unsigned long)task->signal;
+}
+EXPORT_SYMBOL_GPL(fastsocket_process);
+
+/**
+ * fastsocket_ancestry() - the process of current and those that it stems from.
+ * @ids: filled in, as fastsocket_process() numbers them, the nearest first.
+ * @room: how many there is room for; further ones are left out.
  *
  * Context: any.
  */
-bool fastsocket_descends(struct task_struct *ancestor)
+unsigned int fastsocket_ancestry(unsigned long *ids, unsigned int room)
 {
 	struct task_struct *task = current, *parent;
-	bool found;
+	unsigned int n = 0;
 
 	rcu_read_lock();
-	for (;;) {
-		found = same_thread_group(task, ancestor);
+	while (n < room) {
+		ids[n++] = fastsocket_process(task);
 		parent = rcu_dereference(task->real_parent);
 		/* The first task is its own parent. */
-		if (found || parent == task)
+		if (parent == task)
 			break;
 		task = parent;
 	}
 	rcu_read_unlock();
-	return found;
+	return n;
 }
-EXPORT_SYMBOL_GPL(fastsocket_descends);
+EXPORT_SYMBOL_GPL(fastsocket_ancestry);
 
 /**
  * fastsocket_euid() - the effective user of current.
@@ -278,3 +292,4 @@ enum fastsocket_task_state fastsocket_task_state(struct task_struct *task)
 	return FASTSOCKET_TASK_WAITING;
 }
 EXPORT_SYMBOL_GPL(fastsocket_task_state);
+ * Return: how many there are in @ids.
