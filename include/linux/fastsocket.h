@@ -8,12 +8,16 @@
 #include <linux/jump_label.h>
 #include <linux/sched.h>
 
+struct socket;
+
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
 /* On while fastsocket.ko is loaded. */
 DECLARE_STATIC_KEY_FALSE(fastsocket_enabled);
 
 void __fastsocket_forked(struct task_struct *child);
+void __fastsocket_left(void);
+void __fastsocket_option_set(struct socket *sock);
 
 /**
  * fastsocket_forked() - current has made a child or a thread.
@@ -26,14 +30,59 @@ void __fastsocket_forked(struct task_struct *child);
  */
 static inline void fastsocket_forked(struct task_struct *child)
 {
-	if (static_branch_unlikely(&fastsocket_enabled) &&
-	    child->nr_cpus_allowed == 1)
+	if (static_branch_unlikely(&fastsocket_enabled) && child->fastsocket_cpu)
 		__fastsocket_forked(child);
+}
+
+/**
+ * fastsocket_execed() - current executes another program.
+ *
+ * Context: process, may sleep; exec cannot fail any more but by a signal.
+ */
+static inline void fastsocket_execed(void)
+{
+	if (static_branch_unlikely(&fastsocket_enabled) && current->fastsocket_cpu)
+		__fastsocket_left();
+}
+
+/**
+ * fastsocket_exited() - current exits.
+ *
+ * Context: process, may sleep; PF_EXITING is set.
+ */
+static inline void fastsocket_exited(void)
+{
+	if (static_branch_unlikely(&fastsocket_enabled) && current->fastsocket_cpu)
+		__fastsocket_left();
+}
+
+/**
+ * fastsocket_option_set() - setsockopt(2) succeeded.
+ * @sock: the socket, of any kind, not locked.
+ *
+ * Context: process, may sleep.
+ */
+static inline void fastsocket_option_set(struct socket *sock)
+{
+	if (static_branch_unlikely(&fastsocket_enabled))
+		__fastsocket_option_set(sock);
 }
 
 #else
 
 static inline void fastsocket_forked(struct task_struct *child)
+{
+}
+
+static inline void fastsocket_execed(void)
+{
+}
+
+static inline void fastsocket_exited(void)
+{
+}
+
+static inline void fastsocket_option_set(struct socket *sock)
 {
 }
 

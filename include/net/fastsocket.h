@@ -12,12 +12,14 @@
 #define _NET_FASTSOCKET_H
 
 #include <linux/fastsocket.h>
+#include <linux/poll.h>
 #include <linux/types.h>
 #include <net/inet_connection_sock.h>
 
+struct cred;
 struct file;
 struct module;
-struct poll_table_struct;
+struct pid;
 struct proto_accept_arg;
 struct sk_buff;
 struct sock;
@@ -29,22 +31,24 @@ struct task_struct;
  * struct fastsocket_ops - what fastsocket.ko does at the hooks.
  * @owner: the module; a reference is held for each spawned socket and for
  *	each local listener.
- * @syn: softirq, under RCU, for a SYN that is going to @sk, which listens.
- *	Returns the socket that takes it: @sk itself, or one of its local
- *	listeners, without a reference.
+ * @syn: softirq, under RCU, for a SYN that is going to @sk, which listens and
+ *	is the socket that @group was attached to. Returns the socket that takes
+ *	it: @sk itself, or one of its local listeners, without a reference.
  * @data_ready: softirq, under RCU: a child was put into the accept queue of
  *	the local listener that was cloned for @slot.
  * @accept: process context, may sleep: as proto_ops.accept.
  * @poll: process context, may sleep: registers a poller of the listening
  *	@sock, and says whether there is a connection that it could accept.
  * @changed: process context, socket not locked: listen(2) (@option false) or
- *	setsockopt(2) (@option true) succeeded on the spawned @sk.
+ *	setsockopt(2) (@option true) succeeded on the socket of @group.
  * @listen_stop: process context, @sk locked, must not sleep: @sk has left
  *	TCP_LISTEN; its local listeners must follow.
  * @listened: process context, may sleep: listen(2) succeeded on @sock, which
  *	may be spawned, and stays open during the call.
- * @forked: process context, may sleep: current has made @child, which may run
- *	on one CPU only, and has not yet.
+ * @forked: process context, may sleep: current, which serves a CPU, has made
+ *	@child, which has not run yet.
+ * @left: process context, may sleep: current, which serves a CPU, does not any
+ *	more, since it executes another program or, with PF_EXITING, exits.
  * @queued: any context, under RCU: how many connections the local listeners
  *	of the socket that @group was attached to have queued.
  * @release: process context, may sleep: the last reference to the socket that
@@ -52,16 +56,17 @@ struct task_struct;
  */
 struct fastsocket_ops {
 	struct module *owner;
-	struct sock *(*syn)(struct sock *sk, unsigned int cpu);
+	struct sock *(*syn)(void *group, struct sock *sk, unsigned int cpu);
 	void (*data_ready)(void *slot);
 	int (*accept)(void *group, struct socket *sock, struct socket *newsock,
 		      struct proto_accept_arg *arg);
 	bool (*poll)(void *group, struct file *file, struct socket *sock,
-		     struct poll_table_struct *wait);
+		     poll_table *wait);
 	void (*changed)(void *group, bool option);
 	void (*listen_stop)(void *group);
 	void (*listened)(struct socket *sock);
 	void (*forked)(struct task_struct *child);
+	void (*left)(void);
 	u32 (*queued)(void *group);
 	void (*release)(void *group);
 };
@@ -72,6 +77,35 @@ struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb);
 void __fastsocket_listen_stop(struct sock *sk);
 void __fastsocket_listened(struct socket *sock);
 u32 __fastsocket_queued(const struct sock *sk);
+int fastsocket_accept(void *group, struct socket *sock, struct socket *newsock,
+		      struct proto_accept_arg *arg);
+__poll_t fastsocket_poll(struct file *file, struct socket *sock,
+			 poll_table *wait);
+void fastsocket_release(void *group);
+
+/**
+ * fastsocket_group() - what makes a socket a spawned one.
+ * @sk: a socket of any kind that a struct socket has.
+ *
+ * Return: what was given to fastsocket_attach(), or NULL. It stays until the
+ * struct socket is released.
+ */
+static inline void *fastsocket_group(const struct sock *sk)
+{
+	if (static_branch_unlikely(&fastsocket_enabled) && sk_is_tcp(sk))
+		return READ_ONCE(inet_csk(sk)->icsk_accept_queue.fastsocket_data);
+	return NULL;
+}
+
+/**
+ * fastsocket_listens() - is it a spawned socket that listens?
+ * @sk: a TCP socket that a struct socket has.
+ */
+static inline bool fastsocket_listens(const struct sock *sk)
+{
+	return static_branch_unlikely(&fastsocket_enabled) &&
+	       inet_sk_state_load(sk) == TCP_LISTEN && fastsocket_group(sk);
+}
 
 /**
  * fastsocket_syn() - choose the socket that takes a SYN.
@@ -187,7 +221,6 @@ int fastsocket_register(const struct fastsocket_ops *ops);
 void fastsocket_unregister(void);
 int fastsocket_attach(struct socket *sock, void *group);
 void fastsocket_detach(struct sock *sk);
-void *fastsocket_group(struct socket *sock);
 
 /* listener.c */
 struct sock *fastsocket_clone_listener(struct sock *sk, void *slot,
@@ -203,8 +236,8 @@ int fastsocket_take(struct socket *sock, struct socket *newsock,
 
 /* wait.c */
 void fastsocket_poll_wait(struct file *file, struct socket *sock,
-			  struct socket_wq *wq, struct poll_table_struct *wait);
-bool fastsocket_polling(const struct poll_table_struct *wait);
+			  struct socket_wq *wq, poll_table *wait);
+bool fastsocket_polling(const poll_table *wait);
 bool fastsocket_wake(struct socket_wq *wq);
 void fastsocket_rewake(struct sock *sk);
 long fastsocket_rcvtimeo(struct sock *sk, int flags);
@@ -215,6 +248,11 @@ int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
 int fastsocket_wish(struct task_struct *task, unsigned long *bits);
 bool fastsocket_is_program(void);
 int fastsocket_bound_cpu(struct task_struct *task);
+void fastsocket_set_served_cpu(struct task_struct *task, int cpu);
+int fastsocket_served_cpu(void);
+const struct cred *fastsocket_get_cred(void);
+void fastsocket_put_cred(const struct cred *cred);
+bool fastsocket_may_bind(const struct cred *binder);
 int fastsocket_pin(struct task_struct *task, unsigned int cpu);
 int fastsocket_unpin(struct task_struct *task);
 unsigned long fastsocket_asked(struct task_struct *task, unsigned long *bits);
@@ -224,6 +262,9 @@ unsigned int fastsocket_ancestry(unsigned long *ids, unsigned int room);
 u32 fastsocket_euid(void);
 bool fastsocket_runs_for(u32 euid);
 enum fastsocket_task_state fastsocket_task_state(struct task_struct *task);
+unsigned long fastsocket_current_id(void);
+struct pid *fastsocket_get_pid(void);
+enum fastsocket_task_state fastsocket_pid_state(struct pid *pid);
 
 /* trace.c */
 /**
@@ -247,6 +288,7 @@ void fastsocket_trace_accept(const struct sock *sk, int cpu,
 void fastsocket_trace_migrate(const struct sock *sk, int cpu, u32 moved);
 
 /* syscall.c */
+bool fastsocket_is_filtered(void);
 int fastsocket_sys_socket(int family, int type, int protocol);
 int fastsocket_sys_listen(int fd, int backlog);
 int fastsocket_sys_accept4(int fd, void __user *addr, void __user *addrlen,
@@ -263,6 +305,33 @@ static inline struct sock *fastsocket_syn(struct sock *sk,
 					  const struct sk_buff *skb)
 {
 	return sk;
+}
+
+static inline void *fastsocket_group(const struct sock *sk)
+{
+	return NULL;
+}
+
+static inline bool fastsocket_listens(const struct sock *sk)
+{
+	return false;
+}
+
+static inline int fastsocket_accept(void *group, struct socket *sock,
+				    struct socket *newsock,
+				    struct proto_accept_arg *arg)
+{
+	return -EINVAL;
+}
+
+static inline __poll_t fastsocket_poll(struct file *file, struct socket *sock,
+				       poll_table *wait)
+{
+	return 0;
+}
+
+static inline void fastsocket_release(void *group)
+{
 }
 
 static inline u32 fastsocket_queued(const struct sock *sk)
@@ -286,7 +355,6 @@ static inline bool fastsocket_raced(const struct request_sock *req)
 
 static inline void fastsocket_listen_stop(struct sock *sk)
 {
-bool fastsocket_is_filtered(void);
 }
 
 static inline void fastsocket_listened(struct socket *sock)

@@ -125,6 +125,7 @@ impl<'a> View<'a> {
             return Err(EAGAIN);
         }
         call.take(primary)?;
+        self.group.took_global();
         if let Some(own) = self.own {
             // It was this queue's turn.
             own.took(here);
@@ -146,8 +147,7 @@ impl<'a> View<'a> {
         } else {
             slot.took(here);
         }
-        // A wake-up for the socket's own queue may have brought us here.
-        self.group.primary().pass_wake_on();
+        self.group.pass_wake_on();
         let from = match slot.cpu() {
             cpu if cpu == here => Origin::Local(cpu),
             cpu if steals => Origin::Stolen(cpu),
@@ -183,16 +183,18 @@ pub(crate) fn accept(group: &Group, call: &AcceptCall) -> Result {
         group.own_slot(None)
     };
     let view = View::new(group, own);
+    let mut slept = false;
     loop {
         match view.take(call) {
             Err(e) if e == EAGAIN && blocks => (),
             done => {
-                if blocks {
+                if slept {
                     pass_wakes_on(&view);
                 }
                 return done;
             }
         }
+        slept = true;
         let queue = own.map(Slot::queue);
         let res = WaitQueue::wait(primary, queue, &mut timeout, &|| view.has_some());
         if res.is_err() {

@@ -13,12 +13,17 @@
 //! kernel does to it by itself is undone: when a CPU goes offline it lets those that were bound to it
 //! run anywhere, whatever their users had asked for, and when one goes or comes it binds and unbinds the
 //! tasks of a cpuset anew. ([`Consumers::displace`], [`Consumers::repair`]) Children and threads are not
-//! bound ([`Consumers::spare`]).
+//! bound ([`Consumers::spare`]), nor is the program that a task executes ([`Consumers::forget`]).
+//!
+//! Each consumer is found by its task, and the consumers of a CPU are counted, so that nobody waits for a
+//! walk over the tasks of others. Only when a CPU comes or goes, or the module, are all gone through.
 
 use core::ptr;
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     cpu::{self, CpuId},
     prelude::*,
+    rbtree::RBTree,
     task::Task,
     types::ARef,
 };
@@ -172,34 +177,77 @@ impl Consumer {
     }
 }
 
-/// The tasks that wait at spawned sockets, each once, however many sockets it serves.
-pub(crate) struct Consumers(KVec<Option<Consumer>>);
+/// How many consumers each CPU has.
+struct Users(KVec<usize>);
 
-impl Consumers {
-    pub(crate) const fn new() -> Self {
-        Self(KVec::new())
+impl Users {
+    fn new() -> Result<Self> {
+        let mut users = KVec::new();
+        for _ in 0..cpu::nr_cpu_ids() {
+            users.push(0, GFP_KERNEL)?;
+        }
+        Ok(Self(users))
     }
 
-    /// Forgets the tasks that are gone.
-    pub(crate) fn prune(&mut self) {
-        for place in self.0.iter_mut() {
-            if place.as_ref().is_some_and(Consumer::is_gone) {
-                *place = None;
+    fn of(&self, cpu: CpuId) -> usize {
+        self.0.get(cpu.index()).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, cpu: CpuId) {
+        if let Some(users) = self.0.get_mut(cpu.index()) {
+            *users = users.saturating_add(1);
+        }
+    }
+
+    fn sub(&mut self, cpu: CpuId) {
+        if let Some(users) = self.0.get_mut(cpu.index()) {
+            *users = users.saturating_sub(1);
+        }
+    }
+}
+
+/// What a consumer is found by.
+fn key(task: &Task) -> usize {
+    ptr::from_ref(task) as usize
+}
+
+/// The tasks that wait at spawned sockets, each once, however many sockets it serves.
+pub(crate) struct Consumers {
+    tasks: RBTree<usize, Consumer>,
+    users: Users,
+}
+
+impl Consumers {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            tasks: RBTree::new(),
+            users: Users::new()?,
+        })
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Consumer> {
+        self.tasks.values_mut().filter(|c| !c.is_gone())
+    }
+
+    fn find(&mut self, task: &Task) -> Option<&mut Consumer> {
+        self.tasks.get_mut(&key(task))
+    }
+
+    /// The current task exits, or executes another program, which runs where the user wishes. Process
+    /// context; sleeps.
+    pub(crate) fn forget(&mut self, task: &Task) {
+        ffi::set_served_cpu(task, None);
+        if let Some(mut consumer) = self.tasks.remove(&key(task)) {
+            self.users.sub(consumer.cpu);
+            if !consumer.is_gone() {
+                // Without memory, it stays bound until its user says otherwise.
+                let _ = consumer.release();
             }
         }
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Consumer> {
-        self.0.iter_mut().flatten()
-    }
-
-    fn find(&mut self, task: &Task) -> Option<&mut Consumer> {
-        self.all().find(|c| ptr::eq(&*c.task, task))
-    }
-
     /// A CPU is about to go offline. Process context; sleeps.
     pub(crate) fn displace(&mut self, cpu: CpuId) {
-        self.prune();
         for consumer in self.all().filter(|c| c.cpu == cpu) {
             // Without memory, the task runs wherever the kernel lets it.
             let _ = consumer.release();
@@ -208,7 +256,6 @@ impl Consumers {
 
     /// A CPU came or went. Process context; sleeps.
     pub(crate) fn repair(&mut self) {
-        self.prune();
         for consumer in self.all() {
             // What cannot be bound is served all the same.
             let _ = consumer.bind();
@@ -217,17 +264,18 @@ impl Consumers {
 
     /// Lets all run where their users wish: the module goes. Process context; sleeps.
     pub(crate) fn release(&mut self) {
-        self.prune();
         for consumer in self.all() {
+            ffi::set_served_cpu(&consumer.task, None);
             // Without memory, the task stays bound until its user says otherwise.
             let _ = consumer.release();
         }
-        self.0 = KVec::new();
+        self.tasks = RBTree::new();
     }
 
     /// Lets a child or thread that the current task has made, and that has not run yet, run where the
     /// user wishes, if it is bound because its parent was. Process context; sleeps.
     pub(crate) fn spare(&mut self, child: &Task) {
+        ffi::set_served_cpu(child, None);
         let (task, bound) = (kernel::current!(), ffi::bound_cpu_of(child));
         let parent = self.find(task);
         let Some(parent) = parent.filter(|c| c.was_bound && Some(c.cpu) == bound) else {
@@ -247,32 +295,28 @@ impl Consumers {
     }
 
     fn cpu_of(&self, task: &Task) -> Option<CpuId> {
-        let mut consumers = self.0.iter().flatten();
-        consumers.find(|c| ptr::eq(&*c.task, task)).map(|c| c.cpu)
-    }
-
-    fn users(&self, cpu: CpuId) -> usize {
-        self.0.iter().flatten().filter(|c| c.cpu == cpu).count()
+        self.tasks.get(&key(task)).map(|c| c.cpu)
     }
 
     fn note(&mut self, task: &Task, cpu: CpuId, bound: Option<Asked>) -> Result {
         let was_bound = bound.is_some();
-        if let Some(known) = self.find(task) {
+        if let Some(known) = self.tasks.get_mut(&key(task)) {
+            self.users.sub(known.cpu);
             known.cpu = cpu;
             known.bound = bound;
             known.was_bound |= was_bound;
-            return Ok(());
+        } else {
+            let new = Consumer {
+                task: task.into(),
+                cpu,
+                bound,
+                was_bound,
+            };
+            self.tasks
+                .try_create_and_insert(key(task), new, GFP_KERNEL_ACCOUNT)?;
         }
-        let new = Some(Consumer {
-            task: task.into(),
-            cpu,
-            bound,
-            was_bound,
-        });
-        match self.0.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = new,
-            None => self.0.push(new, GFP_KERNEL)?,
-        }
+        self.users.add(cpu);
+        ffi::set_served_cpu(task, Some(cpu));
         Ok(())
     }
 
@@ -287,7 +331,6 @@ impl Consumers {
         let bound = ffi::bound_cpu();
         let task = kernel::current!();
 
-        self.prune();
         // What the user wishes may be forgotten.
         if let Some(known) = self.find(task) {
             known.is_ours()?;
@@ -309,7 +352,7 @@ impl Consumers {
                     None => match self.cpu_of(task) {
                         Some(cpu) if bound == Some(cpu) && wish.has(cpu) => cpu,
                         _ => {
-                            let users = |cpu| self.users(cpu);
+                            let users = |cpu| self.users.of(cpu);
                             let here = CpuId::current_hint();
                             match least_used(wish.iter(), users, here) {
                                 Some(cpu) => cpu,
@@ -385,6 +428,40 @@ mod tests {
         kunit_check_eq!(users, [3, 3, 3, 3]);
     }
 
+    fn users_are_counted_by_cpu() -> Result {
+        let mut users = Users::new()?;
+        for cpu in cpu::possible_cpus() {
+            kunit_check_eq!(users.of(cpu), 0);
+            users.sub(cpu);
+            kunit_check_eq!(users.of(cpu), 0, "there is nobody less than none");
+            users.add(cpu);
+            users.add(cpu);
+            users.sub(cpu);
+            kunit_check_eq!(users.of(cpu), 1);
+        }
+        Ok(())
+    }
+
+    /// As when a task is placed, placed anew, and gone: the counts follow.
+    fn a_consumer_counts_where_it_serves() -> Result {
+        let task = kernel::current!();
+        let mut consumers = Consumers::new()?;
+        for cpu in cpu::possible_cpus() {
+            consumers.note(task, cpu, None)?;
+            kunit_check_eq!(consumers.cpu_of(task), Some(cpu));
+            let all = cpu::possible_cpus().map(|cpu| consumers.users.of(cpu));
+            kunit_check_eq!(all.sum::<usize>(), 1);
+            kunit_check_eq!(consumers.users.of(cpu), 1);
+        }
+        consumers.forget(task);
+        kunit_check!(consumers.cpu_of(task).is_none());
+        let all = cpu::possible_cpus().map(|cpu| consumers.users.of(cpu));
+        kunit_check_eq!(all.sum::<usize>(), 0);
+        // Once more does nothing.
+        consumers.forget(task);
+        Ok(())
+    }
+
     fn asking_again_is_noticed() -> Result {
         let asked = |call, word| {
             let mut cpus = Cpus::empty()?;
@@ -427,6 +504,8 @@ mod tests {
         stays_here_if_that_is_as_good,
         respects_what_is_allowed,
         spreads_evenly,
+        users_are_counted_by_cpu,
+        a_consumer_counts_where_it_serves,
         asking_again_is_noticed,
         sets_hold_what_the_kernel_says,
     ] }

@@ -5,7 +5,7 @@
 //! Fastsocket: sockets whose connections stay on one CPU.
 //!
 //! This is the policy; the TCP stack calls it through the hooks of `hooks.c`. Follow a connection:
-//! [`hooks`] (where C enters), [`listen`] (the table that a SYN is looked up in), [`slot`] and [`group`]
+//! [`hooks`] (where C enters), [`group`] and [`slot`]
 //! (the accept queues of a socket), [`accept`] and [`poll`] (how a program gets at them). A program gets
 //! there by [`dev`], whose commands are in [`uapi`], or without knowing by [`mark`]; [`spawn`] makes a
 //! socket ours, and [`affinity`] chooses CPUs, which [`hotplug`] says come and go. [`steal`] is about slots
@@ -16,11 +16,11 @@
 // Locks, outermost first:
 //
 // 1. `State::consumers`, a mutex: who serves which CPU.
-//    `State::spawning`, a mutex: one socket is spawned at a time, so that each sees its group's.
 //    `State::runs` and those of the marks, mutexes: what is to be spawned. Nothing is taken under them.
-// 2. The socket lock of a primary: its local listeners (`ffi::Locked`).
-// 3. `State::tables_lock`, a spinlock: writers of the per-core listen tables, and of what SO_REUSEPORT
-//    groups share.
+// 2. The socket lock of a primary: its local listeners (`ffi::Locked`). A user can keep it for as long as
+//    they like, so nothing that others need is held over it.
+// 3. `State::spawning`, a mutex: one socket is spawned at a time, so that each sees its group's.
+// 4. `State::peers_lock`, a spinlock: writers of what SO_REUSEPORT groups share.
 
 use kernel::{
     c_str, cpuhotplug,
@@ -38,7 +38,6 @@ mod ffi;
 mod group;
 mod hooks;
 mod hotplug;
-mod listen;
 mod listener;
 mod log;
 mod mark;
@@ -122,9 +121,8 @@ struct State {
     // The first to be dropped: the work uses the others.
     #[pin]
     repair: hotplug::Repair,
-    tables: listen::Tables,
     #[pin]
-    tables_lock: SpinLock<()>,
+    peers_lock: SpinLock<()>,
     #[pin]
     consumers: Mutex<affinity::Consumers>,
     #[pin]
@@ -137,9 +135,8 @@ impl State {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             repair <- hotplug::Repair::new(),
-            tables: listen::Tables::new(GFP_KERNEL)?,
-            tables_lock <- new_spinlock!((), "fastsocket::tables"),
-            consumers <- new_mutex!(affinity::Consumers::new(), "fastsocket::consumers"),
+            peers_lock <- new_spinlock!((), "fastsocket::peers"),
+            consumers <- new_mutex!(affinity::Consumers::new()?, "fastsocket::consumers"),
             spawning <- new_mutex!((), "fastsocket::spawning"),
             runs <- new_mutex!(mark::Runs::new(), "fastsocket::runs"),
         })

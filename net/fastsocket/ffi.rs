@@ -21,7 +21,7 @@ use kernel::{
 
 use crate::{
     group::Group,
-    listener::Listener,
+    listener::{Listener, Locked},
     stats::{Counter, Stats},
     wait::WaitQueue,
 };
@@ -44,14 +44,92 @@ pub(crate) enum TaskState {
     Running,
 }
 
-/// Returns what a task does at the moment. Any context.
-pub(crate) fn task_state(task: &Task) -> TaskState {
-    // SAFETY: The reference keeps the task.
-    match unsafe { bindings::fastsocket_task_state(as_ptr(task)) } {
+/// Makes one of what C says.
+fn to_state(state: bindings::fastsocket_task_state) -> TaskState {
+    match state {
         bindings::fastsocket_task_state_FASTSOCKET_TASK_GONE => TaskState::Gone,
         bindings::fastsocket_task_state_FASTSOCKET_TASK_STOPPED => TaskState::Stopped,
         bindings::fastsocket_task_state_FASTSOCKET_TASK_WAITING => TaskState::Waiting,
         _ => TaskState::Running,
+    }
+}
+
+/// Returns what a task does at the moment. Any context.
+pub(crate) fn task_state(task: &Task) -> TaskState {
+    // SAFETY: The reference keeps the task.
+    to_state(unsafe { bindings::fastsocket_task_state(as_ptr(task)) })
+}
+
+/// A task that may be gone: it is known, but not kept.
+///
+/// # Invariants
+///
+/// It is a reference to a `struct pid`, that this owns.
+pub(crate) struct Pid(NonNull<bindings::pid>);
+
+// SAFETY: A `struct pid` belongs to nobody.
+unsafe impl Send for Pid {}
+
+// SAFETY: It can be asked from anywhere.
+unsafe impl Sync for Pid {}
+
+impl Pid {
+    /// That of the current task. Process context.
+    pub(crate) fn current() -> Self {
+        // SAFETY: It can be called in process context, where a task has a pid.
+        let pid = unsafe { NonNull::new_unchecked(bindings::fastsocket_get_pid()) };
+        // INVARIANT: The reference was just taken.
+        Self(pid)
+    }
+
+    /// Returns what the task does at the moment. Any context.
+    pub(crate) fn task_state(&self) -> TaskState {
+        // SAFETY: By the type invariants.
+        to_state(unsafe { bindings::fastsocket_pid_state(self.0.as_ptr()) })
+    }
+}
+
+impl Drop for Pid {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, the reference is ours to give up.
+        unsafe { bindings::put_pid(self.0.as_ptr()) };
+    }
+}
+
+/// Who somebody acted as.
+///
+/// # Invariants
+///
+/// It is a reference to a `struct cred`, that this owns.
+pub(crate) struct Credentials(NonNull<bindings::cred>);
+
+// SAFETY: Credentials do not change, and belong to nobody.
+unsafe impl Send for Credentials {}
+
+// SAFETY: As above.
+unsafe impl Sync for Credentials {}
+
+impl Credentials {
+    /// Those of the current task. Process context.
+    pub(crate) fn current() -> Self {
+        // SAFETY: It can be called in process context; every task has some.
+        let cred = unsafe { NonNull::new_unchecked(bindings::fastsocket_get_cred().cast_mut()) };
+        // INVARIANT: The reference was just taken.
+        Self(cred)
+    }
+
+    /// Could whoever has these bind the current task to a CPU, by `sched_setaffinity(2)`? Process context;
+    /// may sleep.
+    pub(crate) fn may_bind_current(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::fastsocket_may_bind(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, the reference is ours to give up.
+        unsafe { bindings::fastsocket_put_cred(self.0.as_ptr()) };
     }
 }
 
@@ -70,6 +148,25 @@ pub(crate) fn bound_cpu() -> Option<CpuId> {
 pub(crate) fn bound_cpu_of(task: &Task) -> Option<CpuId> {
     // SAFETY: The reference keeps the task.
     let cpu = unsafe { bindings::fastsocket_bound_cpu(as_ptr(task)) };
+    u32::try_from(cpu).ok().and_then(CpuId::new)
+}
+
+/// Notes at a task which CPU it serves, or that it serves none: the hooks of fork, exec and exit ask.
+///
+/// Not by the field: behind the bit fields of `struct task_struct` the layout that bindgen makes of it is
+/// not C's.
+pub(crate) fn set_served_cpu(task: &Task, cpu: Option<CpuId>) {
+    // CAST: There are fewer than `i32::MAX`.
+    let cpu = cpu.map_or(-1, |cpu| cpu.get() as i32);
+    // SAFETY: The reference keeps the task.
+    unsafe { bindings::fastsocket_set_served_cpu(as_ptr(task), cpu) };
+}
+
+/// Returns the CPU that the current task serves, if it runs on that and no other.
+#[inline]
+pub(crate) fn served_cpu() -> Option<CpuId> {
+    // SAFETY: It can be called anywhere.
+    let cpu = unsafe { bindings::fastsocket_served_cpu() };
     u32::try_from(cpu).ok().and_then(CpuId::new)
 }
 
@@ -178,10 +275,11 @@ fn as_ptr(task: &Task) -> *mut bindings::task_struct {
     ptr::from_ref(task).cast_mut().cast()
 }
 
-/// Returns something to tell the current task by, for as long as somebody holds a reference to it.
+/// Returns something to tell the current task by, for as long as somebody keeps its [`Pid`].
 #[inline]
 pub(crate) fn current_id() -> usize {
-    ptr::from_ref(&*kernel::current!()) as usize
+    // SAFETY: It can be called anywhere.
+    unsafe { bindings::fastsocket_current_id() as usize }
 }
 
 /// Makes RCU end a grace period some time, and returns what [`grace_over`] asks by. Any context.
@@ -194,6 +292,12 @@ pub(crate) fn grace_start() -> usize {
 pub(crate) fn grace_over(cookie: usize) -> bool {
     // SAFETY: It can be called anywhere.
     unsafe { bindings::poll_state_synchronize_rcu(cookie as _) }
+}
+
+/// Does a filter see the system calls of the current task, by seccomp(2)?
+pub(crate) fn is_filtered() -> bool {
+    // SAFETY: It can be called in process context.
+    unsafe { bindings::fastsocket_is_filtered() }
 }
 
 /// `socket(2)`.
@@ -298,14 +402,14 @@ impl SocketFile {
         unsafe { Listener::from_raw((*self.sock.as_ptr()).sk) }.into()
     }
 
-    /// Attaches a group to the socket; it is released with the socket.
+    /// Attaches a group to the socket, which is locked; it is released with the socket.
     ///
     /// # Errors
     ///
     /// As `fastsocket_attach()`; the group is dropped then.
-    pub(crate) fn attach(&self, group: rcu::RcuBox<Group>) -> Result {
+    pub(crate) fn attach(&self, _lock: &Locked<'_>, group: rcu::RcuBox<Group>) -> Result {
         let group = rcu::RcuBox::into_raw(group);
-        // SAFETY: By the type invariants. The group stays until it is released by the hook.
+        // SAFETY: By the type invariants, and the lock. The group stays until it is released by the hook.
         let res = unsafe { bindings::fastsocket_attach(self.sock.as_ptr(), group.as_ptr().cast()) };
         to_result(res).inspect_err(|_| {
             // SAFETY: It is not attached, so nobody else has it.
@@ -315,19 +419,13 @@ impl SocketFile {
 
     /// Returns the group that is attached, if the socket is spawned.
     pub(crate) fn group(&self) -> Option<&Group> {
-        // SAFETY: By the type invariants. What is attached stays for as long as the file.
+        // SAFETY: By the type invariants; a socket that is open has a `sk`. What is attached to it stays
+        // for as long as the file.
         unsafe {
-            bindings::fastsocket_group(self.sock.as_ptr())
-                .cast::<Group>()
-                .as_ref()
+            let listener = Listener::from_raw((*self.sock.as_ptr()).sk);
+            listener.group_ptr().as_ref()
         }
     }
-/// Does a filter see the system calls of the current task, by seccomp(2)?
-pub(crate) fn is_filtered() -> bool {
-    // SAFETY: It can be called in process context.
-    unsafe { bindings::fastsocket_is_filtered() }
-}
-
 }
 
 impl Drop for SocketFile {

@@ -12,6 +12,7 @@ use core::{
     sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, Ordering},
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     cpu::{self, CpuId},
     prelude::*,
     sync::{
@@ -23,7 +24,7 @@ use kernel::{
 
 use crate::{
     affinity::Mode,
-    ffi::{self, SocketFile},
+    ffi::{self, Credentials, SocketFile},
     hooks,
     listener::{Listener, Locked},
     reuseport::Peers,
@@ -51,6 +52,12 @@ pub(crate) struct Group {
     next_idle: AtomicU32,
     /// What it shares with the other members of its SO_REUSEPORT group.
     peers: Option<Arc<Peers>>,
+    /// Who spawned it, and can have bound by that whom they could bind anyway.
+    spawner: Credentials,
+    /// How many connections were taken from the socket's own queue, and how many had been when a wake-up
+    /// for it was last passed on.
+    taken: AtomicU32,
+    passed: AtomicU32,
 }
 
 /// Spawns a socket. Process context; sleeps.
@@ -63,28 +70,34 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         return Err(EALREADY);
     }
     let primary = file.listener();
-    let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL)?;
+    let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
     for _ in 0..cpu::nr_cpu_ids() {
-        slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL)?;
+        slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
     }
-    let loaded = LoadedCpus::new(GFP_KERNEL)?;
-
+    let loaded = LoadedCpus::new(GFP_KERNEL_ACCOUNT)?;
     let state = hooks::state()?;
-    let _one = state.spawning.lock();
-    let peers = Peers::of(&primary)?;
     let net = primary.clone();
-    let barred = AtomicBool::new(false);
+
+    // The lock of all comes last: whoever holds that of a socket may keep it for as long as they like.
+    let lock = net.lock();
+    let one = state.spawning.lock();
     let group = Group {
+        peers: Peers::of(&primary)?,
         primary,
         slots,
-        barred,
+        barred: AtomicBool::new(false),
         loaded,
         pushing: AtomicU32::new(0),
         pushed: AtomicU32::new(0),
         next_idle: AtomicU32::new(0),
-        peers,
+        spawner: Credentials::current(),
+        taken: AtomicU32::new(0),
+        passed: AtomicU32::new(u32::MAX),
     };
-    file.attach(RcuBox::new(group, GFP_KERNEL)?)?;
+    file.attach(&lock, RcuBox::new(group, GFP_KERNEL_ACCOUNT)?)?;
+    drop(one);
+    drop(lock);
+
     let here = CpuId::current_hint();
     Stats::count(net.net(), here, Counter::Listen, &rcu::Guard::new());
     Ok(())
@@ -187,6 +200,24 @@ impl Group {
         }
     }
 
+    /// A connection was taken from the socket's own queue.
+    pub(crate) fn took_global(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was taken from elsewhere: if one waits in the socket's own queue, the wake-up for that
+    /// may have been for this task. Wakes another, once for each that waits there first. Process context.
+    pub(crate) fn pass_wake_on(&self) {
+        if self.primary.is_empty() {
+            return;
+        }
+        let taken = self.taken.load(Ordering::Relaxed);
+        if self.passed.load(Ordering::Relaxed) != taken {
+            self.passed.store(taken, Ordering::Relaxed);
+            self.primary.pass_wake_on();
+        }
+    }
+
     /// Returns the slot whose consumer the current task is, and on whose CPU it runs and stays.
     ///
     /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
@@ -211,8 +242,9 @@ impl Group {
         if let Some(slot) = self.own_slot(Some(waits)).filter(known) {
             return Some(slot);
         }
-        let shared = ffi::bound_cpu().and_then(|cpu| self.slot(cpu));
-        if let Some(slot) = shared.filter(|slot| slot.is_member()).filter(known) {
+        // One of several that serve the CPU: another was here last, and is to be found.
+        let shared = ffi::served_cpu().and_then(|cpu| self.slot(cpu));
+        if let Some(slot) = shared.filter(|slot| slot.has_consumer()).filter(known) {
             return Some(slot);
         }
         // What goes wrong leaves the task with the socket's own queue, where nothing is lost.
@@ -230,6 +262,10 @@ impl Group {
         let mode = Mode::get();
         let free = mode == Mode::Bound && wanted.is_none() && ffi::bound_cpu().is_none();
         if mode == Mode::Off || free || !ffi::is_program() {
+            return Ok(None);
+        }
+        // Whoever names a CPU binds themselves.
+        if mode == Mode::Bind && wanted.is_none() && !self.spawner.may_bind_current() {
             return Ok(None);
         }
         let state = hooks::state()?;
@@ -273,11 +309,9 @@ impl Group {
 
         // INVARIANT: It was null, and the lock keeps others from setting it.
         cell.store(slot.as_ptr(), Ordering::Release);
-        // SAFETY: It was just made; `release` removes it, and it is freed a grace period later.
-        unsafe { state.tables.insert(&state.tables_lock, slot) };
         if let Some(peers) = &self.peers {
-            // SAFETY: As above.
-            unsafe { peers.insert(&state.tables_lock, slot) };
+            // SAFETY: It was just made; `release` removes it, and it is freed a grace period later.
+            unsafe { peers.insert(&state.peers_lock, slot) };
         }
         self.slot(cpu).ok_or(EINVAL)
     }
@@ -312,14 +346,10 @@ impl Group {
         // SAFETY: By the safety requirements; RCU readers may still use it.
         let group = unsafe { rcu::Retired::from_raw(group) };
 
-        if let Ok(state) = hooks::state() {
+        if let (Ok(state), Some(peers)) = (hooks::state(), &group.peers) {
             for slot in group.slots() {
-                state.tables.remove(&state.tables_lock, slot);
-                if let Some(peers) = &group.peers {
-                    peers.remove(&state.tables_lock, slot);
-                }
+                peers.remove(&state.peers_lock, slot);
             }
-            state.consumers.lock().prune();
         }
         group.slots().for_each(Slot::shut_down);
         group.primary.detach();

@@ -3,23 +3,17 @@
  * Fastsocket, the built-in half: where the TCP stack and the socket layer call
  * fastsocket.ko.
  *
- * Built in and in C because static keys and static calls are only there for C,
- * because the operations of a socket must never be module text that could go
- * away under a system call, and because an owner module in struct proto_ops
- * would cost an atomic on a line that all CPUs share for each accept().
+ * Built in and in C because static keys and static calls are only there for
+ * C, and because the TCP stack cannot call a module directly.
  */
 
 #include <linux/export.h>
-#include <linux/init.h>
 #include <linux/module.h>
-#include <linux/net.h>
 #include <linux/poll.h>
 #include <linux/srcu.h>
 #include <linux/static_call.h>
 #include <linux/tcp.h>
 #include <net/fastsocket.h>
-#include <net/inet_common.h>
-#include <net/ipv6.h>
 #include <net/sock.h>
 #include <net/tcp.h>
 
@@ -35,12 +29,10 @@ static const struct fastsocket_ops *fastsocket_ops;
 /* For hooks that sleep, and have no spawned socket that keeps the module. */
 DEFINE_STATIC_SRCU(fastsocket_srcu);
 
-static struct proto_ops fastsocket_stream_ops __ro_after_init;
-static struct proto_ops fastsocket_stream6_ops __ro_after_init;
-
 /* What the static calls do while no module is there. */
 
-static struct sock *fastsocket_no_syn(struct sock *sk, unsigned int cpu)
+static struct sock *fastsocket_no_syn(void *group, struct sock *sk,
+				      unsigned int cpu)
 {
 	return sk;
 }
@@ -74,12 +66,19 @@ static struct request_sock_queue *fastsocket_queue(struct sock *sk)
 
 struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb)
 {
+	const struct request_sock_queue *queue = fastsocket_queue(sk);
 	const struct tcphdr *th = tcp_hdr(skb);
+	void *group = READ_ONCE(queue->fastsocket_data);
 
+	if (!group || queue->fastsocket_primary)
+		return sk;
 	if (!th->syn || th->ack || th->rst)
 		return sk;
+	/* Another layer listens here now, and knows of one queue. */
+	if (READ_ONCE(sk->sk_data_ready) != sock_def_readable)
+		return sk;
 
-	return static_call(fastsocket_syn)(sk, smp_processor_id());
+	return static_call(fastsocket_syn)(group, sk, smp_processor_id());
 }
 
 void __fastsocket_listen_stop(struct sock *sk)
@@ -93,8 +92,14 @@ void __fastsocket_listen_stop(struct sock *sk)
 void __fastsocket_listened(struct socket *sock)
 {
 	const struct fastsocket_ops *ops;
+	void *group;
 	int idx;
 
+	group = fastsocket_group(sock->sk);
+	if (group) {
+		fastsocket_ops->changed(group, false);
+		return;
+	}
 	/* A socket of the kernel's own is nobody's to spawn. */
 	if (!sock->file || !sk_is_tcp(sock->sk))
 		return;
@@ -103,6 +108,15 @@ void __fastsocket_listened(struct socket *sock)
 	if (ops)
 		ops->listened(sock);
 	srcu_read_unlock(&fastsocket_srcu, idx);
+}
+
+void __fastsocket_option_set(struct socket *sock)
+{
+	void *group = sock->sk ? fastsocket_group(sock->sk) : NULL;
+
+	/* Who has the socket open has its group, and that the module. */
+	if (group)
+		fastsocket_ops->changed(group, true);
 }
 
 void __fastsocket_forked(struct task_struct *child)
@@ -117,17 +131,31 @@ void __fastsocket_forked(struct task_struct *child)
 	srcu_read_unlock(&fastsocket_srcu, idx);
 }
 
+void __fastsocket_left(void)
+{
+	const struct fastsocket_ops *ops;
+	int idx;
+
+	idx = srcu_read_lock(&fastsocket_srcu);
+	ops = READ_ONCE(fastsocket_ops);
+	if (ops)
+		ops->left();
+	srcu_read_unlock(&fastsocket_srcu, idx);
+}
+
 u32 __fastsocket_queued(const struct sock *sk)
 {
 	const struct request_sock_queue *queue = &inet_csk(sk)->icsk_accept_queue;
+	const struct fastsocket_ops *ops;
 	u32 queued = 0;
 	void *group;
 
-	/* Who sees a group here keeps the module from going. */
+	/* A group may go meanwhile, and then the module: not in here. */
 	rcu_read_lock();
+	ops = READ_ONCE(fastsocket_ops);
 	group = READ_ONCE(queue->fastsocket_data);
-	if (group && !queue->fastsocket_primary)
-		queued = fastsocket_ops->queued(group);
+	if (ops && group && !queue->fastsocket_primary)
+		queued = ops->queued(group);
 	rcu_read_unlock();
 	return queued;
 }
@@ -151,114 +179,68 @@ struct module *fastsocket_owner(void)
 	return fastsocket_ops->owner;
 }
 
-static const struct proto_ops *fastsocket_plain_ops(const struct proto_ops *ops)
+/**
+ * fastsocket_accept() - accept a connection from a spawned socket.
+ * @group: what fastsocket_group() said of it.
+ * @sock: the socket.
+ * @newsock: the socket to be connected.
+ * @arg: as proto_ops.accept has it.
+ *
+ * Context: process, may sleep.
+ * Return: 0 or a negative errno, as proto_ops.accept.
+ */
+int fastsocket_accept(void *group, struct socket *sock, struct socket *newsock,
+		      struct proto_accept_arg *arg)
 {
-#if IS_ENABLED(CONFIG_IPV6)
-	if (ops == &fastsocket_stream6_ops || ops == &inet6_stream_ops)
-		return &inet6_stream_ops;
-#endif
-	if (ops == &fastsocket_stream_ops || ops == &inet_stream_ops)
-		return &inet_stream_ops;
-
-	return NULL;
-}
-
-static int fastsocket_op_accept(struct socket *sock, struct socket *newsock,
-				struct proto_accept_arg *arg)
-{
-	/* A child is an ordinary socket, and so is one that never comes. */
-	newsock->ops = fastsocket_plain_ops(newsock->ops);
 	/* Other queues may hold more than the one that was looked at. */
 	arg->is_empty = -1;
 
-	return static_call(fastsocket_accept)(fastsocket_group(sock), sock,
-					      newsock, arg);
+	return static_call(fastsocket_accept)(group, sock, newsock, arg);
 }
 
-static __poll_t fastsocket_op_poll(struct file *file, struct socket *sock,
-				   poll_table *wait)
+/**
+ * fastsocket_poll() - poll a spawned socket that listens.
+ * @file: the file that is polled.
+ * @sock: its socket, for which fastsocket_listens() was true.
+ * @wait: the poll table.
+ *
+ * Context: process, may sleep.
+ * Return: the events, as proto_ops.poll.
+ */
+__poll_t fastsocket_poll(struct file *file, struct socket *sock,
+			 poll_table *wait)
 {
-	if (inet_sk_state_load(sock->sk) != TCP_LISTEN)
-		return tcp_poll(file, sock, wait);
+	void *group = fastsocket_group(sock->sk);
 
-	if (!static_call(fastsocket_poll)(fastsocket_group(sock), file, sock,
-					  wait))
+	if (!static_call(fastsocket_poll)(group, file, sock, wait))
 		return 0;
 	return EPOLLIN | EPOLLRDNORM;
 }
 
-static int fastsocket_op_listen(struct socket *sock, int backlog)
-{
-	int err = inet_listen(sock, backlog);
-
-	if (!err)
-		fastsocket_ops->changed(fastsocket_group(sock), false);
-	return err;
-}
-
-static int fastsocket_op_setsockopt(struct socket *sock, int level, int optname,
-				    sockptr_t optval, unsigned int optlen)
-{
-	int err;
-
-	/* SOCK_CUSTOM_SOCKOPT brings SOL_SOCKET here too. */
-	if (level == SOL_SOCKET)
-		err = sock_setsockopt(sock, level, optname, optval, optlen);
-	else
-		err = sock_common_setsockopt(sock, level, optname, optval,
-					     optlen);
-	if (err)
-		return err;
-
-	/* IPV6_ADDRFORM of a socket that does not listen any more. */
-	if (READ_ONCE(sock->ops) == &inet_stream_ops)
-		WRITE_ONCE(sock->ops, &fastsocket_stream_ops);
-	fastsocket_ops->changed(fastsocket_group(sock), true);
-	return 0;
-}
-
-static int fastsocket_op_release(struct socket *sock)
-{
-	const struct proto_ops *plain = fastsocket_plain_ops(sock->ops);
-	void *group;
-	int err;
-
-	/* Not yet a socket: accept() failed before it came to us. */
-	if (!sock->sk)
-		return plain->release(sock);
-
-	group = fastsocket_group(sock);
-	err = plain->release(sock);
-	if (group) {
-		struct module *owner = fastsocket_ops->owner;
-
-		fastsocket_ops->release(group);
-		module_put(owner);
-	}
-	return err;
-}
-
 /**
- * fastsocket_group() - what was attached to a socket.
- * @sock: a spawned socket, kept alive by the caller.
+ * fastsocket_release() - a spawned socket is released.
+ * @group: what fastsocket_group() said of it, before it was closed.
  *
- * Return: the group given to fastsocket_attach(), or NULL if there was none.
+ * Context: process, may sleep.
  */
-void *fastsocket_group(struct socket *sock)
+void fastsocket_release(void *group)
 {
-	return READ_ONCE(fastsocket_queue(sock->sk)->fastsocket_data);
+	const struct fastsocket_ops *ops = fastsocket_ops;
+	struct module *owner = ops->owner;
+
+	ops->release(group);
+	module_put(owner);
 }
-EXPORT_SYMBOL_GPL(fastsocket_group);
 
 /**
  * fastsocket_attach() - spawn a listening socket.
- * @sock: the socket, kept alive by the caller.
+ * @sock: the socket, kept alive and locked by the caller.
  * @group: what the hooks are to be given; not NULL.
  *
  * Takes a reference to the module, and to the struct sock until
  * fastsocket_detach(). A spawned socket stays spawned until it is released.
  *
- * Context: process, may sleep; takes the socket lock.
+ * Context: process.
  * Return: 0; -ENODEV if the module is about to go; -EALREADY if it is spawned;
  * -EINVAL if it does not listen;
  * -EOPNOTSUPP if it is not TCP over IPv4 or IPv6, or uses what a local
@@ -266,42 +248,27 @@ EXPORT_SYMBOL_GPL(fastsocket_group);
  */
 int fastsocket_attach(struct socket *sock, void *group)
 {
-	const struct fastsocket_ops *hooks = READ_ONCE(fastsocket_ops);
+	const struct fastsocket_ops *ops = READ_ONCE(fastsocket_ops);
 	struct sock *sk = sock->sk;
-	const struct proto_ops *ops;
-	int err;
 
-	if (!hooks)
+	sock_owned_by_me(sk);
+
+	if (!ops)
 		return -ENODEV;
-	ops = fastsocket_plain_ops(READ_ONCE(sock->ops));
-	if (!ops || sk->sk_protocol != IPPROTO_TCP)
+	if (!sk_is_tcp(sk))
 		return -EOPNOTSUPP;
-
-	lock_sock(sk);
-	err = -EINVAL;
 	if (sk->sk_state != TCP_LISTEN)
-		goto out;
-	err = -EALREADY;
+		return -EINVAL;
 	if (fastsocket_queue(sk)->fastsocket_data)
-		goto out;
-	err = -EOPNOTSUPP;
+		return -EALREADY;
 	if (!fastsocket_can_clone(sk))
-		goto out;
+		return -EOPNOTSUPP;
+	if (!try_module_get(ops->owner))
+		return -ENODEV;
 
-	err = -ENODEV;
-	if (!try_module_get(hooks->owner))
-		goto out;
-
-	err = 0;
 	sock_hold(sk);
 	WRITE_ONCE(fastsocket_queue(sk)->fastsocket_data, group);
-	/* The operations look for the group, and the flag for the operations. */
-	smp_store_release(&sock->ops, ops == &inet_stream_ops ?
-			  &fastsocket_stream_ops : &fastsocket_stream6_ops);
-	set_bit(SOCK_CUSTOM_SOCKOPT, &sock->flags);
-out:
-	release_sock(sk);
-	return err;
+	return 0;
 }
 EXPORT_SYMBOL_GPL(fastsocket_attach);
 
@@ -358,24 +325,3 @@ void fastsocket_unregister(void)
 	synchronize_net();
 }
 EXPORT_SYMBOL_GPL(fastsocket_unregister);
-
-static void __init fastsocket_init_ops(struct proto_ops *ops,
-				       const struct proto_ops *plain)
-{
-	*ops = *plain;
-	ops->accept = fastsocket_op_accept;
-	ops->poll = fastsocket_op_poll;
-	ops->listen = fastsocket_op_listen;
-	ops->setsockopt = fastsocket_op_setsockopt;
-	ops->release = fastsocket_op_release;
-}
-
-static int __init fastsocket_init(void)
-{
-	fastsocket_init_ops(&fastsocket_stream_ops, &inet_stream_ops);
-#if IS_ENABLED(CONFIG_IPV6)
-	fastsocket_init_ops(&fastsocket_stream6_ops, &inet6_stream_ops);
-#endif
-	return 0;
-}
-core_initcall(fastsocket_init);

@@ -55,6 +55,7 @@ static OPS: Ops = Ops(bindings::fastsocket_ops {
     listen_stop: Some(listen_stop),
     listened: Some(listened),
     forked: Some(forked),
+    left: Some(left),
     queued: Some(queued),
     release: Some(release),
 });
@@ -81,9 +82,11 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        // No socket is spawned any more, so none are added; what they have bound meanwhile is let go by
+        // the hooks.
+        self.state.consumers.lock().release();
         // SAFETY: It was registered.
         unsafe { bindings::fastsocket_unregister() };
-        self.state.consumers.lock().release();
         STATE.store(ptr::null_mut(), Ordering::Release);
     }
 }
@@ -91,22 +94,26 @@ impl Drop for Registration {
 /// # Safety
 ///
 /// As `fastsocket_ops.syn`.
-unsafe extern "C" fn syn(sk: *mut bindings::sock, cpu: c_uint) -> *mut bindings::sock {
+unsafe extern "C" fn syn(
+    group: *mut c_void,
+    sk: *mut bindings::sock,
+    cpu: c_uint,
+) -> *mut bindings::sock {
     // SAFETY: The hook is called under RCU, for a listener that this keeps.
     let (guard, primary) = unsafe { (rcu::Guard::assume(), Listener::from_raw(sk)) };
+    // SAFETY: It was attached to the listener, and is freed after a grace period only.
+    let group = unsafe { &*group.cast::<Group>() };
     // SAFETY: It is the processor that this runs on.
     let cpu = unsafe { CpuId::new_unchecked(cpu) };
 
-    let Ok(state) = state() else { return sk };
     let count = |counter| Stats::count(primary.net(), cpu, counter, &guard);
-    let slot = state.tables.find(cpu, primary.key(), &guard);
-    let found = slot.map(|slot| slot.for_syn(&guard));
+    let found = group.slot(cpu).map(|slot| slot.for_syn(&guard));
     if let Some(Ok(local)) = found {
         count(Counter::LookupLocal);
         return local.as_ptr();
     }
 
-    let peers = primary.group(&guard).and_then(Group::peers);
+    let peers = group.peers();
     if let Some(local) = peers.and_then(|peers| peers.find(cpu, primary, &guard)) {
         count(Counter::LookupLocal);
         count(Counter::LookupPeer);
@@ -208,6 +215,15 @@ unsafe extern "C" fn forked(child: *mut bindings::task_struct) {
     let child = unsafe { &*child.cast::<Task>() };
     if let Ok(state) = state() {
         state.consumers.lock().spare(child);
+    }
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.left`.
+unsafe extern "C" fn left() {
+    if let Ok(state) = state() {
+        state.consumers.lock().forget(kernel::current!());
     }
 }
 

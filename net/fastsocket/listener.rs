@@ -61,12 +61,6 @@ impl Listener {
         self.0.get()
     }
 
-    /// What a table of sockets finds it by.
-    #[inline]
-    pub(crate) fn key(&self) -> usize {
-        self.as_ptr() as usize
-    }
-
     fn queue(&self) -> *const bindings::request_sock_queue {
         let csk = self.as_ptr().cast::<bindings::inet_connection_sock>();
         // SAFETY: By the type invariants, it is embedded in a `struct inet_connection_sock`.
@@ -97,15 +91,17 @@ impl Listener {
         unsafe { ptr::read_volatile(addr_of!((*self.as_ptr()).sk_ack_backlog)) }
     }
 
+    /// Returns the group that is attached to a primary, or null. Any context.
+    pub(crate) fn group_ptr(&self) -> *const Group {
+        // SAFETY: By the type invariants; the field is written atomically.
+        unsafe { ptr::read_volatile(addr_of!((*self.queue()).fastsocket_data)).cast() }
+    }
+
     /// Returns the group that is attached to a primary. Any context.
     pub(crate) fn group<'g>(&'g self, _guard: &'g rcu::Guard) -> Option<&'g Group> {
-        // SAFETY: By the type invariants. What is attached to a primary is a group, which is freed an
-        // RCU grace period after it was detached, and the field is written atomically.
-        unsafe {
-            ptr::read_volatile(addr_of!((*self.queue()).fastsocket_data))
-                .cast::<Group>()
-                .as_ref()
-        }
+        // SAFETY: What is attached to a primary is a group, which is freed an RCU grace period after it was
+        // detached.
+        unsafe { self.group_ptr().as_ref() }
     }
 
     /// Is it in an SO_REUSEPORT group? Any context.

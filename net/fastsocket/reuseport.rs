@@ -14,6 +14,7 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     cpu::{self, CpuId},
     prelude::*,
     sync::{rcu, Arc, SpinLock},
@@ -60,12 +61,12 @@ impl Peers {
             return Ok(sibling);
         }
 
-        let mut chains = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL)?;
+        let mut chains = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..cpu::nr_cpu_ids() {
-            chains.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL)?;
+            chains.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
         }
         // INVARIANT: All chains are empty.
-        Ok(Some(Arc::new(Self { chains }, GFP_KERNEL)?))
+        Ok(Some(Arc::new(Self { chains }, GFP_KERNEL_ACCOUNT)?))
     }
 
     /// Returns the local listener of another member that is to take a SYN that mainline has for

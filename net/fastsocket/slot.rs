@@ -15,19 +15,18 @@
 
 use core::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings, container_of,
     cpu::{CpuId, Node as NumaNode},
     prelude::*,
     sync::rcu::{self, RcuBox, RcuCell},
-    task::Task,
     time::msecs_to_jiffies,
     types::ARef,
 };
 
 use crate::{
-    ffi::{self, TaskState},
+    ffi::{self, Pid, TaskState},
     group::Group,
-    listen::Node,
     listener::{self, Listener, Local, LocalCell, Locked},
     steal::{self, Age},
     trace,
@@ -54,26 +53,24 @@ pub(crate) enum Waits {
     Accepting,
 }
 
-/// How many tasks that share a CPU a slot knows.
-const MEMBERS: usize = 4;
+/// How many connections are pushed at a tick: each is a piece of work for a softirq, and wakes somebody.
+const PUSHED_AT_ONCE: u32 = 128;
 
 /// The accept queue of a socket on one CPU.
 ///
-/// Softirqs find it under RCU: by the listen table of the CPU, by the local listener, and by the timer.
-/// It is freed with its [`Group`](crate::group::Group), a grace period after it was out of the table
-/// and its timer was shut down.
+/// Softirqs find it under RCU: by its [`Group`], by the local listener, and by the timer. It is freed
+/// with its group, a grace period after the socket was released and its timer was shut down.
 #[repr(align(64))]
 pub(crate) struct Slot {
     cpu: CpuId,
     node: NumaNode,
     primary: ARef<Listener>,
-    next: AtomicPtr<Slot>,
     next_peer: AtomicPtr<Slot>,
     local: LocalCell,
     queue: WaitQueue,
-    consumer: RcuCell<ARef<Task>>,
-    /// The tasks that serve the CPU, as numbers: the consumer, and some that were before.
-    members: [AtomicUsize; MEMBERS],
+    consumer: RcuCell<Pid>,
+    /// The consumer, as a number.
+    consumer_id: AtomicUsize,
     /// The consumer waits in `accept(2)`: that it is not at the wait queue means nothing.
     accepts: AtomicBool,
     /// The consumer let the queue stand: no more SYNs, until it is back.
@@ -109,16 +106,6 @@ unsafe impl Send for Slot {}
 // SAFETY: As above.
 unsafe impl Sync for Slot {}
 
-impl Node for Slot {
-    fn key(&self) -> usize {
-        self.primary.key()
-    }
-
-    fn next(&self) -> &AtomicPtr<Self> {
-        &self.next
-    }
-}
-
 impl Slot {
     /// Makes a slot without a local listener. Process context.
     pub(crate) fn new(primary: ARef<Listener>, cpu: CpuId) -> Result<RcuBox<Self>> {
@@ -127,12 +114,11 @@ impl Slot {
                 cpu,
                 node: cpu.node(),
                 primary,
-                next: AtomicPtr::new(core::ptr::null_mut()),
                 next_peer: AtomicPtr::new(core::ptr::null_mut()),
                 local: LocalCell::new(),
                 queue: WaitQueue::uninit(),
                 consumer: RcuCell::new(None),
-                members: core::array::from_fn(|_| AtomicUsize::new(0)),
+                consumer_id: AtomicUsize::new(0),
                 accepts: AtomicBool::new(false),
                 stalled: AtomicBool::new(false),
                 outdated: AtomicBool::new(false),
@@ -148,7 +134,7 @@ impl Slot {
                 loaded: AtomicBool::new(false),
                 timer: Timer::uninit(),
             },
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )?;
         // SAFETY: A box of this kind never moves its content, which nobody uses yet.
         unsafe { slot.queue.init() };
@@ -261,14 +247,14 @@ impl Slot {
     /// Returns the number of its consumer; that of no task if it had none yet.
     #[inline]
     pub(crate) fn consumer_id(&self) -> usize {
-        let [consumer, ..] = &self.members;
-        consumer.load(Ordering::Relaxed)
+        self.consumer_id.load(Ordering::Relaxed)
     }
 
-    /// Is the current task one of those that serve the CPU?
-    pub(crate) fn is_member(&self) -> bool {
-        let id = ffi::current_id();
-        self.members.iter().any(|m| m.load(Ordering::Relaxed) == id)
+    /// Is there a consumer that is alive? Any context.
+    pub(crate) fn has_consumer(&self) -> bool {
+        let guard = rcu::Guard::new();
+        let lives = |pid: &Pid| pid.task_state() != TaskState::Gone;
+        self.consumer.get(&guard).is_some_and(lives)
     }
 
     /// Is there a local listener?
@@ -314,7 +300,7 @@ impl Slot {
 
     /// Is its consumer about to do nothing? An answer that may be old. Any context.
     pub(crate) fn is_idle(&self, guard: &rcu::Guard) -> bool {
-        let waits = |task: &ARef<Task>| ffi::task_state(task) == TaskState::Waiting;
+        let waits = |pid: &Pid| pid.task_state() == TaskState::Waiting;
         self.queue.is_active()
             && !self.stalled.load(Ordering::Relaxed)
             && !self.has_some()
@@ -357,18 +343,10 @@ impl Slot {
     /// Those of [`Local::new`].
     pub(crate) fn enlist(&self, lock: &Locked<'_>, waits: Waits) -> Result {
         self.fill(lock)?;
-        let task: ARef<Task> = (&*kernel::current!()).into();
+        let consumer = RcuBox::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
         // Readers are done with the one before when its reference is dropped.
-        drop(self.consumer.swap(Some(RcuBox::new(task, GFP_KERNEL)?)));
-        let mut id = ffi::current_id();
-        for member in &self.members {
-            // Each moves back by one, up to where the current task was.
-            let before = member.swap(id, Ordering::Relaxed);
-            if before == ffi::current_id() {
-                break;
-            }
-            id = before;
-        }
+        drop(self.consumer.swap(Some(consumer)));
+        self.consumer_id.store(ffi::current_id(), Ordering::Relaxed);
         self.wide.store(ffi::current_id(), Ordering::Relaxed);
         self.attend(Some(waits));
         Ok(())
@@ -475,7 +453,7 @@ impl Slot {
         let consumer = self
             .consumer
             .get(guard)
-            .map_or(TaskState::Gone, |t| ffi::task_state(t));
+            .map_or(TaskState::Gone, Pid::task_state);
         let service = match (self.queue.is_active(), self.is_served(guard)) {
             (true, _) => Service::AtQueue,
             (false, true) => Service::Away,

@@ -11,8 +11,10 @@
 #include <linux/cpuset.h>
 #include <linux/cred.h>
 #include <linux/export.h>
+#include <linux/pid.h>
 #include <linux/sched.h>
 #include <linux/sched/coredump.h>
+#include <linux/sched/deadline.h>
 #include <linux/sched/isolation.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
@@ -100,6 +102,87 @@ int fastsocket_bound_cpu(struct task_struct *task)
 EXPORT_SYMBOL_GPL(fastsocket_bound_cpu);
 
 /**
+ * fastsocket_set_served_cpu() - note which CPU a task serves.
+ * @task: the task, referenced.
+ * @cpu: the CPU, or -1 for none.
+ *
+ * The hooks of fork, exec and exit are for tasks that serve one.
+ *
+ * Context: any.
+ */
+void fastsocket_set_served_cpu(struct task_struct *task, int cpu)
+{
+	WRITE_ONCE(task->fastsocket_cpu, cpu + 1);
+}
+EXPORT_SYMBOL_GPL(fastsocket_set_served_cpu);
+
+/**
+ * fastsocket_served_cpu() - the CPU that current serves, and runs on.
+ *
+ * Return: its number, or -1 if there is none, or current may run elsewhere.
+ */
+int fastsocket_served_cpu(void)
+{
+	int cpu = (int)READ_ONCE(current->fastsocket_cpu) - 1;
+
+	return cpu == fastsocket_bound_cpu(current) ? cpu : -1;
+}
+EXPORT_SYMBOL_GPL(fastsocket_served_cpu);
+
+/**
+ * fastsocket_get_cred() - who current acts as.
+ *
+ * Return: its credentials, with a reference.
+ */
+const struct cred *fastsocket_get_cred(void)
+{
+	return get_current_cred();
+}
+EXPORT_SYMBOL_GPL(fastsocket_get_cred);
+
+/**
+ * fastsocket_put_cred() - drop a reference to credentials.
+ * @cred: what fastsocket_get_cred() said.
+ *
+ * Context: any.
+ */
+void fastsocket_put_cred(const struct cred *cred)
+{
+	put_cred(cred);
+}
+EXPORT_SYMBOL_GPL(fastsocket_put_cred);
+
+/**
+ * fastsocket_may_bind() - could somebody bind current to a CPU?
+ * @binder: the credentials of who would.
+ *
+ * As sched_setaffinity(2) has it, and its security hook: for one's own tasks,
+ * and with CAP_SYS_NICE for others'. A SCHED_DEADLINE task was admitted for
+ * all the CPUs of its domain.
+ *
+ * Context: process, may sleep.
+ */
+bool fastsocket_may_bind(const struct cred *binder)
+{
+	const struct cred *cred = current_real_cred(), *old;
+	int err;
+
+	if (dl_task(current))
+		return false;
+	if (!uid_eq(binder->euid, cred->euid) &&
+	    !uid_eq(binder->euid, cred->uid) &&
+	    security_capable(binder, cred->user_ns, CAP_SYS_NICE,
+			     CAP_OPT_NOAUDIT))
+		return false;
+
+	old = override_creds(binder);
+	err = security_task_setscheduler(current);
+	revert_creds(old);
+	return !err;
+}
+EXPORT_SYMBOL_GPL(fastsocket_may_bind);
+
+/**
  * fastsocket_pin() - bind a task to a CPU.
  * @task: the task, referenced.
  * @cpu: the CPU, possible.
@@ -108,8 +191,8 @@ EXPORT_SYMBOL_GPL(fastsocket_bound_cpu);
  *
  * Context: process, sleeps. If @task is current, it runs on @cpu when this
  * returns 0.
- * Return: 0, -EINVAL if it must not be moved or @cpu is not to be had, or what
- * the security module says.
+ * Return: 0, -EINVAL if it must not be moved or @cpu is not to be had, -EBUSY
+ * for a SCHED_DEADLINE task, or what the security module says.
  */
 int fastsocket_pin(struct task_struct *task, unsigned int cpu)
 {
@@ -117,6 +200,8 @@ int fastsocket_pin(struct task_struct *task, unsigned int cpu)
 
 	if (task->flags & PF_NO_SETAFFINITY)
 		return -EINVAL;
+	if (dl_task(task))
+		return -EBUSY;
 	err = security_task_setscheduler(task);
 	if (err)
 		return err;
@@ -226,6 +311,7 @@ EXPORT_SYMBOL_GPL(fastsocket_process);
  * @room: how many there is room for; further ones are left out.
  *
  * Context: any.
+ * Return: how many there are in @ids.
  */
 unsigned int fastsocket_ancestry(unsigned long *ids, unsigned int room)
 {
