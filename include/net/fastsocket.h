@@ -230,7 +230,7 @@ bool fastsocket_shares(const struct sock *sk, const struct sock *peer);
 void fastsocket_address(const struct sock *sk, struct sockaddr_storage *address);
 bool fastsocket_is_dry(const struct sock *local);
 void fastsocket_stop_listener(struct sock *local);
-unsigned int fastsocket_push(struct sock *local);
+unsigned int fastsocket_push(struct sock *local, unsigned int budget);
 int fastsocket_take(struct socket *sock, struct socket *newsock,
 		    struct sock *from, struct proto_accept_arg *arg);
 

@@ -425,6 +425,7 @@ static bool fastsocket_push_child(struct sock *local, struct request_sock *req,
 /**
  * fastsocket_push() - move what waits at a local listener to its primary.
  * @local: the local listener.
+ * @budget: how many children to move at most.
  *
  * Each child is announced to the waiters of the primary.
  *
@@ -432,14 +433,15 @@ static bool fastsocket_push_child(struct sock *local, struct request_sock *req,
  * Return: how many children were moved. Those for which there was no memory
  * stay where they are.
  */
-unsigned int fastsocket_push(struct sock *local)
+unsigned int fastsocket_push(struct sock *local, unsigned int budget)
 {
 	struct request_sock_queue *queue = &inet_csk(local)->icsk_accept_queue;
 	struct request_sock *req;
 	unsigned int moved = 0;
 	bool ok = true;
 
-	while (ok && (req = reqsk_queue_remove(queue, local)) != NULL) {
+	while (ok && moved < budget &&
+	       (req = reqsk_queue_remove(queue, local)) != NULL) {
 		struct sock *child = req->sk;
 
 		local_bh_disable();

@@ -335,12 +335,13 @@ impl Drop for LocalCell {
     }
 }
 
-/// Moves what waits at a local listener to its primary, whose waiters are woken. Any context but hardirq.
+/// Moves some of what waits at a local listener to its primary, whose waiters are woken. Any context but
+/// hardirq.
 ///
 /// Returns how many connections were moved; those for which there was no memory stay.
-pub(crate) fn push(local: &Listener) -> u32 {
+pub(crate) fn push(local: &Listener, budget: u32) -> u32 {
     // SAFETY: Slots have local listeners only, and the reference keeps it.
-    unsafe { bindings::fastsocket_push(local.as_ptr()) }
+    unsafe { bindings::fastsocket_push(local.as_ptr(), budget) }
 }
 
 /// Is nothing half open or queued at a local listener? Only two looks with a grace period between them

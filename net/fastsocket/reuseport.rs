@@ -22,8 +22,10 @@ use kernel::{
 
 use crate::{listener::Listener, slot::Slot};
 
-/// How many slots on a CPU are compared: a softirq has no time for all where there are hundreds.
+/// How many slots on a CPU are compared, and how many are looked at for that: a softirq has no time for
+/// all where there are hundreds.
 const CHOICE: usize = 4;
+const LOOKED_AT: usize = 16;
 
 /// The slots of the members of a group, by CPU.
 ///
@@ -83,6 +85,7 @@ impl Peers {
         guard: &'g rcu::Guard,
     ) -> Option<&'g Listener> {
         Chain::of(self.chains.get(cpu.index())?, guard)
+            .take(LOOKED_AT)
             .filter(|slot| !slot.is_loaded() && !slot.is_forsaken())
             .filter(|slot| primary.shares_with(slot.primary()))
             .filter_map(|slot| slot.for_syn(guard).ok())

@@ -470,7 +470,7 @@ impl Slot {
             if consumer == TaskState::Gone {
                 self.accepts.store(false, Ordering::Relaxed);
             }
-            let push = || listener::push(local);
+            let push = || listener::push(local, PUSHED_AT_ONCE);
             let moved = group.map_or_else(push, |group| group.while_pushing(push));
             trace::migrated(&self.primary, self.cpu, moved);
         }

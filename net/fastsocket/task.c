@@ -378,4 +378,48 @@ enum fastsocket_task_state fastsocket_task_state(struct task_struct *task)
 	return FASTSOCKET_TASK_WAITING;
 }
 EXPORT_SYMBOL_GPL(fastsocket_task_state);
- * Return: how many there are in @ids.
+
+/**
+ * fastsocket_current_id() - tell current from other tasks.
+ *
+ * Return: a number that no other task has for as long as somebody keeps what
+ * fastsocket_get_pid() says of current; another one after it executed a
+ * program from a thread that was not the first.
+ */
+unsigned long fastsocket_current_id(void)
+{
+	return (unsigned long)task_pid(current);
+}
+EXPORT_SYMBOL_GPL(fastsocket_current_id);
+
+/**
+ * fastsocket_get_pid() - what current is known by when it is gone.
+ *
+ * Return: its struct pid, with a reference, to be given up by put_pid().
+ */
+struct pid *fastsocket_get_pid(void)
+{
+	return get_task_pid(current, PIDTYPE_PID);
+}
+EXPORT_SYMBOL_GPL(fastsocket_get_pid);
+
+/**
+ * fastsocket_pid_state() - can a task be expected to serve a queue?
+ * @pid: what fastsocket_get_pid() said of it.
+ *
+ * Context: any.
+ * Return: as fastsocket_task_state().
+ */
+enum fastsocket_task_state fastsocket_pid_state(struct pid *pid)
+{
+	enum fastsocket_task_state state = FASTSOCKET_TASK_GONE;
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = pid_task(pid, PIDTYPE_PID);
+	if (task)
+		state = fastsocket_task_state(task);
+	rcu_read_unlock();
+	return state;
+}
+EXPORT_SYMBOL_GPL(fastsocket_pid_state);

@@ -26,7 +26,7 @@
  * full barrier: the caller looks at the queues afterwards.
  */
 void fastsocket_poll_wait(struct file *file, struct socket *sock,
-			  struct socket_wq *wq, struct poll_table_struct *wait)
+			  struct socket_wq *wq, poll_table *wait)
 {
 	/* IOCB_CMD_POLL takes one wait queue and no more. */
 	if (wq && !aio_polls(wait))
@@ -41,7 +41,7 @@ EXPORT_SYMBOL_GPL(fastsocket_poll_wait);
  *
  * Return: true if the poller wants to be woken later, false if it only looks.
  */
-bool fastsocket_polling(const struct poll_table_struct *wait)
+bool fastsocket_polling(const poll_table *wait)
 {
 	return !poll_does_not_wait(wait);
 }
