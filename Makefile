@@ -59,7 +59,7 @@ kernel: prepare
 # The kernels that the guests run.
 vm debug: prepare
 	$(Q)scripts/config.sh $@
-	$(Q)$(call kbuild,$@) -s
+	$(Q)scripts/build.sh $@ -j$(JOBS) $(OVERRIDES)
 
 # The same kernel as vm without the patches, to compare with.
 stock: vm

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What every script here shares. Source it first: it sets TOP (the clone), BUILD, SRC (the prepared
-# kernel tree) and CACHE, and gives die and note.
+# kernel tree) and CACHE, and gives die, note and progress.
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
@@ -18,6 +18,51 @@ CACHE=${FASTSOCKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fastsocket}
 
 note() { printf '%s\n' "fastsocket: $*" >&2; }
 die() { note "$*"; exit 1; }
+
+# follow WHAT LOG: keep standard input in LOG, and say every few seconds how long it has taken so far, how
+# many of the kernel's build steps there were, and what came last, whether that is new or not.
+follow() {
+	local what=$1 every=5 begin=$SECONDS said=$SECONDS steps=0 part line='' last='' status text
+	# On a terminal it is one line that changes.
+	[ ! -t 2 ] || every=1
+	while :; do
+		status=0
+		IFS= read -r -t 1 part || status=$?
+		line+=$part
+		if [ $status = 0 ]; then
+			printf '%s\n' "$line"
+			[[ ! $line =~ ^\ \ [A-Z]+\  ]] || steps=$((steps + 1))
+			last=$line line=''
+		elif [ $status -le 128 ]; then
+			printf '%s' "$line"
+			break
+		fi
+		[ $((SECONDS - said)) -ge $every ] || continue
+		said=$SECONDS
+		text="$what: $((said - begin)) s"
+		[ $steps = 0 ] || text+=", $steps steps"
+		[ -z "$line$last" ] || text+=": $(sed -E 's/[[:space:]]+/ /g; s/^ //; s/ $//; s/(.{60}).*/\1/' <<<"${line:-$last}")"
+		if [ -t 2 ]; then printf '\r\033[Kfastsocket: %s' "$text" >&2; else note "$text"; fi
+	done >"$2"
+	[ ! -t 2 ] || printf '\r\033[K' >&2
+}
+
+# progress WHAT LOG COMMAND...: run a command that takes long, with what it prints in build/logs/LOG. Of
+# that, warnings are shown at its end; if it fails, the last lines. Ends with the command's status.
+progress() {
+	local what=$1 log=$BUILD/logs/$2 status
+	shift 2
+	mkdir -p "$BUILD/logs"
+	# With pipefail or without.
+	"$@" 2>&1 </dev/null | follow "$what" "$log" && status=${PIPESTATUS[0]} || status=${PIPESTATUS[0]}
+	if [ "$status" = 0 ]; then
+		grep -E '(^|[: ])(warning|WARNING)(:|\[)' "$log" >&2 || true
+		return 0
+	fi
+	tail -n 40 "$log" >&2
+	note "$what failed: all that it printed is in ${log#"$TOP"/}"
+	return "$status"
+}
 
 # read_base KEY: one value of the file BASE.
 read_base() { sed -n "s/^$1=//p" "$TOP/BASE"; }

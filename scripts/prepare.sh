@@ -50,9 +50,9 @@ find_tarball() {
 		die "no $name (sha256 $sum) here; unpack a 6.12.y kernel yourself and set KSRC=/path/to/it"
 	note "downloading $pkg $ver"
 	tmp=$(mktemp -d "$CACHE/download.XXXXXX")
-	if ! (cd "$tmp" && apt-get -q download "$pkg=$ver" >&2); then
+	if ! (cd "$tmp" && progress "$pkg $ver" download.log apt-get -q download "$pkg=$ver"); then
 		note "the archive no longer has $pkg $ver, which the patches were made on: taking its newest"
-		(cd "$tmp" && apt-get -q download "$pkg" >&2) || die "cannot download $pkg"
+		(cd "$tmp" && progress "$pkg" download.log apt-get -q download "$pkg") || die "cannot download $pkg"
 		sum=
 	fi
 	deb=("$tmp"/*.deb)
@@ -83,7 +83,7 @@ unpack() {
 	else
 		tarball=$(find_tarball)
 		note "unpacking $tarball"
-		tar -x -C "$new" --strip-components=1 -f "$tarball"
+		progress unpacking unpack.log tar -x -C "$new" --strip-components=1 -f "$tarball"
 	fi
 	[ "$(sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' "$new/Makefile" | paste -sd.)" = 6.12 ] ||
 		die "the source is not a 6.12.y kernel"
@@ -97,7 +97,7 @@ unpack() {
 		git -C "$new" config user.email "$(git -C "$TOP" config user.email || echo fastsocket@localhost)"
 	fi
 	# A low threshold makes git stream all files into one pack: minutes quicker than loose objects.
-	git -C "$new" -c core.bigFileThreshold=1 -c core.compression=1 add -A -f
+	progress "committing the base" unpack.log git -C "$new" -c core.bigFileThreshold=1 -c core.compression=1 add -A -f
 	fixed_committer git -C "$new" commit -q -m "Linux $(make -s --no-print-directory -C "$new" kernelversion), the base"
 	git -C "$new" tag base
 	mkdir -p "$new/.git/fastsocket"

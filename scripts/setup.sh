@@ -90,7 +90,7 @@ install_packages() {
 	fi
 	note "installing from Debian's archive: ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
-	apt-get -q update
+	progress "apt-get update" apt-update.log apt-get -q update
 
 	for d in "${DAEMONS[@]}"; do
 		[ -e "/etc/init.d/$d" ] || new+=("$d")
@@ -107,7 +107,8 @@ install_packages() {
 	if apt-cache madison "$base" | grep -qF " $(read_base version) "; then
 		mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed "s/^$base\$/&=$(read_base version)/")
 	fi
-	apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install "${missing[@]}"
+	progress "apt-get install" apt-install.log \
+		apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install "${missing[@]}"
 	if [ -n "$ours" ]; then rm -f $policy; trap - EXIT; fi
 	if command -v systemctl >/dev/null; then
 		for d in "${new[@]}"; do systemctl -q disable "$d" 2>/dev/null || true; done
@@ -127,9 +128,10 @@ install_new_qemu() {
 		printf 'deb [signed-by=%s] http://deb.debian.org/debian %s main\n' \
 			/usr/share/keyrings/debian-archive-keyring.gpg $BACKPORTS
 	} >"$dir/sources.list"
-	if ! { apt-get -q "${sources[@]}" update &&
-		DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends "${sources[@]}" \
-			-t $BACKPORTS install qemu-system-x86; }; then
+	export DEBIAN_FRONTEND=noninteractive
+	if ! { progress "apt-get update" apt-backports-update.log apt-get -q "${sources[@]}" update &&
+		progress "apt-get install" apt-backports.log \
+			apt-get -q -y --no-install-recommends "${sources[@]}" -t $BACKPORTS install qemu-system-x86; }; then
 		note "no QEMU from $BACKPORTS: without 10.0, nothing can be counted; before 8.1, guests take longer"
 	fi
 	rm -r "$dir"
@@ -141,14 +143,14 @@ install_tools() {
 	flock 7
 	if ! have_bindgen; then
 		note "installing bindgen $BINDGEN from crates.io into $CACHE/tools (some minutes)"
-		PATH=/usr/bin:/bin:$PATH CARGO_TARGET_DIR='' RUSTFLAGS='' \
+		PATH=/usr/bin:/bin:$PATH CARGO_TARGET_DIR='' RUSTFLAGS='' progress bindgen bindgen.log \
 			env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc \
 			/usr/bin/cargo install bindgen-cli --locked --version $BINDGEN --root "$CACHE/tools" --force
 	fi
 	if ! have_vng; then
 		note "installing virtme-ng $VIRTME_NG from PyPI into $CACHE/tools/venv"
-		/usr/bin/python3 -m venv --clear "$CACHE/tools/venv"
-		"$CACHE/tools/venv/bin/pip" install -q --disable-pip-version-check "virtme-ng==$VIRTME_NG"
+		progress venv virtme-ng.log /usr/bin/python3 -m venv --clear "$CACHE/tools/venv"
+		progress virtme-ng virtme-ng.log "$CACHE/tools/venv/bin/pip" install --disable-pip-version-check "virtme-ng==$VIRTME_NG"
 	fi
 }
 

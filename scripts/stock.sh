@@ -14,7 +14,7 @@ stock=$BUILD/stock
 source=$BUILD/stock-source
 
 [ -e "$with/.config" ] || die "there is no build/vm/.config: run 'make vm'"
-kbuild() { "$TOP/scripts/kbuild.sh" stock -s -j"$(nproc)" -C "$source" O="$stock" "$@"; }
+kbuild=(stock -j"$(nproc)" -C "$source" O="$stock")
 
 # The options that C code can depend on.
 options() { grep -E '^CONFIG_' "$1" | grep -Ev 'RUST|BINDGEN|FASTSOCKET' | LC_ALL=C sort; }
@@ -35,9 +35,9 @@ mkdir -p "$stock"
 } >"$stock/.config.new"
 if ! cmp -s "$stock/.config.new" "$stock/.config.made"; then
 	cp "$stock/.config.new" "$stock/.config"
-	kbuild olddefconfig
+	"$TOP/scripts/kbuild.sh" "${kbuild[@]}" -s olddefconfig
 	mv "$stock/.config.new" "$stock/.config.made"
 fi
 diff <(options "$with/.config") <(options "$stock/.config") >&2 ||
 	die "the two configurations differ in more than Rust and Fastsocket"
-kbuild "${@:-bzImage}"
+"$TOP/scripts/build.sh" "${kbuild[@]}" "${@:-bzImage}"

@@ -10,7 +10,7 @@ for kind in default vm debug; do
 	try "config $kind keeps every requested option" scripts/config.sh $kind || exit 1
 done
 for kind in vm debug; do
-	try "$kind kernel" scripts/kbuild.sh $kind -s -j"$(nproc)" || exit 1
+	try "$kind kernel" scripts/build.sh $kind -j"$(nproc)" || exit 1
 	try "$kind fastsocket.ko" test -e "$BUILD/$kind/net/fastsocket/fastsocket.ko"
 done
 if [ -e Cargo.toml ]; then try "tools" scripts/tools.sh build; else skip "tools" "no Cargo.toml"; fi
