@@ -4,8 +4,13 @@
 # guest.sh LIBRARY DEMO_SERVER: what `make demo` runs in the guest. It loads servers without and with
 # LIBRARY (libfsocket.so), on the same kernel, and prints what the kernel counted.
 #
-# Ends 1 if a request failed, or if less than 99 % of the demo server's or nginx's connections were
-# accepted on the CPU that received them. REQUESTS and SMALL_REQUESTS are the requests of a run.
+# Ends 1 if a request failed, or if the kernel did not keep the demo server's or nginx's connections where
+# they arrived: at least 99 % of the SYNs must have been handed to the queue of their CPU, and no more than
+# 1 % of the connections accepted elsewhere without a reason. It is one that their worker was late, so that
+# an idle one took them or they went back to all workers: the machine under the guest can stop a CPU for as
+# long as it likes. These are shown, and fail nothing.
+#
+# REQUESTS and SMALL_REQUESTS are the requests of a run.
 
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -28,7 +33,7 @@ mapfile -t server_cpus < <(seq 0 $((cpus - 1)))
 . ../network.sh
 
 say() { printf '%s\n' "demo: $*"; }
-die() { say "$*"; exit 1; }
+die() { say "$*"; tail -n 20 $dir/log; exit 1; }
 
 # Ticks that the kernel took, for the servers and for the client: system, irq and softirq.
 kernel_ticks() { awk '$1 == "cpu" { print $4 + $7 + $8 }' /proc/stat; }
@@ -49,9 +54,53 @@ load() {
 	echo
 }
 
-# run NAME with|without REQUESTS COMMAND...: load the server that the command starts. Sets ticks.
+# share PART ALL: in per cent, or "-" of nothing.
+share() { awk -v part="$1" -v all="$2" 'BEGIN { if (all) printf "%.2f %%", 100 * part / all; else printf "-" }'; }
+# enough PART ALL: whether it is.
+enough() { [ $(($1 * 100)) -ge $(($2 * threshold)) ]; }
+
+# complain WHAT: of this run.
+complain() { bad=${bad:+$bad; }$1; }
+
+# count_accepts: what each CPU accepted, and how much of all was accepted where it had arrived. Sets columns.
+count_accepts() {
+	local cpu l g f local=0 all=0 syns queued stolen pushed
+	columns=''
+	for ((cpu = 0; cpu < cpus; cpu++)); do
+		l=$(stat fsocket_stats accept_local $cpu)
+		g=$(stat fsocket_stats accept_global $cpu)
+		f=$(stat fsocket_stats accept_foreign $cpu)
+		local=$((local + l)) all=$((all + l + g + f))
+		columns+=$(printf '%15s' "$l/$g/$f")
+	done
+	stolen=$(stat fsocket_stats stolen total) pushed=$(stat fsocket_stats pushed total)
+	queued=$(stat hash_stat lookup_local total)
+	syns=$((queued + $(stat hash_stat lookup_global total)))
+	# Those that arrive where there is no queue are not among them, but are accepted.
+	[ $syns -ge $all ] || syns=$all
+	columns+=$(printf ' %9s %9s %7s %7s' "$(share "$queued" $syns)" "$(share $local $all)" "$stolen" "$pushed")
+
+	[ $all -ge "$n" ] || complain "only $all of $n connections came through fastsocket"
+	case $name in
+	'demo server' | nginx)
+		enough "$queued" $syns || complain "of $syns SYNs, $queued were handed to the queue of their CPU"
+		enough $((local + stolen + pushed)) $all ||
+			complain "of $all connections, $local were accepted on their CPU, $stolen stolen and $pushed pushed"
+		;;
+	esac
+}
+
+# The kernel counts for spawned sockets only.
+no_accepts() {
+	local cpu
+	columns=''
+	for ((cpu = 0; cpu < cpus; cpu++)); do columns+=$(printf '%15s' -); done
+	columns+=$(printf ' %9s %9s %7s %7s' - - - -)
+}
+
+# run NAME with|without REQUESTS COMMAND...: load the server that the command starts. Sets row and ticks.
 run() {
-	local name=$1 with=$2 n=$3 begin cpu l g f local=0 all=0 share=- accepts='' complete failed bad=''
+	local name=$1 with=$2 n=$3 begin columns complete failed bad=''
 	shift 3
 	network_up
 	# The library must work, or the server must not.
@@ -68,26 +117,8 @@ run() {
 	ticks=$(($(kernel_ticks) - begin))
 
 	read -r complete failed _ < <(ab_sum $dir/ab)
-	[ "$complete" = "$n" ] && [ "$failed" = 0 ] || bad="of $n requests, $complete ended and $failed failed"
-	for ((cpu = 0; cpu < cpus; cpu++)); do
-		l=$(stat fsocket_stats accept_local $cpu)
-		g=$(stat fsocket_stats accept_global $cpu)
-		f=$(stat fsocket_stats accept_foreign $cpu)
-		local=$((local + l)) all=$((all + l + g + f))
-		accepts+=$(printf '%18s' "$l/$g/$f")
-	done
-	if [ "$with" = with ]; then
-		[ $all -ge "$n" ] || bad="${bad:+$bad; }only $all of $n connections came through fastsocket"
-		[ $all = 0 ] || share=$(awk "BEGIN { printf \"%.2f %%\", 100 * $local / $all }")
-		case $name in
-		'demo server' | nginx)
-			[ $((local * 100)) -ge $((all * threshold)) ] ||
-				bad="${bad:+$bad; }the local share is under $threshold %" ;;
-		esac
-	else
-		# The kernel counts for spawned sockets only.
-		accepts=$(printf '%18s' '-' '-' '-' '-')
-	fi
+	[ "$complete $failed" = "$n 0" ] || complain "of $n requests, $complete ended and $failed failed"
+	if [ "$with" = with ]; then count_accepts; else no_accepts; fi
 	if [ -n "$bad" ] || [ -n "${VERBOSE:-}" ]; then
 		cat $dir/log $dir/ab
 		in_server cat /proc/net/fsocket_stats /proc/net/hash_stat
@@ -98,7 +129,7 @@ run() {
 	kill "$server"
 	wait "$server" || true
 	network_down
-	row=$(printf '%-12s %-8s %8s %7s %s %9s' "$name" "$with" "$complete" "$failed" "$accepts" "$share")
+	row=$(printf '%-12s %-8s %8s %7s%s' "$name" "$with" "$complete" "$failed" "$columns")
 }
 
 # scene NAME COMMAND...: without the library, then with it.
@@ -106,7 +137,7 @@ scene() {
 	local name=$1 plain
 	shift
 	run "$name" without "$requests" "$@"
-	rows+=("$row        1.00")
+	rows+=("$row $(printf "%11s" 1.00)")
 	plain=$ticks
 	run "$name" with "$requests" "$@"
 	rows+=("$row $(awk "BEGIN { printf \"%11.2f\", $ticks / ($plain ? $plain : 1) }")")
@@ -114,7 +145,7 @@ scene() {
 
 once() {
 	run "$1" with "$small" "${@:2}"
-	rows+=("$row           -")
+	rows+=("$row $(printf "%11s" -)")
 }
 
 ulimit -n 65536
@@ -127,17 +158,19 @@ scene nginx nginx -c "$PWD/nginx.conf"
 once HAProxy haproxy -db -f haproxy.cfg
 once lighttpd lighttpd -D -f lighttpd.conf
 
-head=$(printf '%-12s %-8s %8s %7s %s %9s %11s' server library requests failed \
-	"$(for ((cpu = 0; cpu < cpus; cpu++)); do printf '%18s' "CPU $cpu"; done)" local 'kernel time')
+head=$(printf '%-12s %-8s %8s %7s%s %9s %9s %7s %7s %11s' server library requests failed \
+	"$(for ((cpu = 0; cpu < cpus; cpu++)); do printf '%15s' "CPU $cpu"; done)" SYNs local stolen pushed 'kernel time')
 cat <<END
 
 Connections accepted on each CPU: local / global / foreign, that is: of the CPU's own queue, of the
-socket's, of another CPU's. "local" is their share of all. The kernel's time, client's included, is
-relative to the run without the library; emulated CPUs say little about time.
+socket's, of another CPU's. "SYNs" is the share of them that the kernel handed to the queue of the CPU that
+received them, "local" the share of the connections that were accepted there. The others' worker was late,
+as it easily is on an emulated CPU: an idle one took them ("stolen"), or they went back to all workers
+("pushed"). The kernel's time, client's included, is relative to the run without the library.
 
 $head
 $(printf '%s\n' "${rows[@]}")
 
 END
 [ ${#failures[@]} = 0 ] || { printf 'demo: FAILED: %s\n' "${failures[@]}"; exit 1; }
-say "every request was answered, and at least $threshold % were accepted where they had arrived"
+say "every request was answered, and at least $threshold % of the SYNs went to the queue of their CPU"
