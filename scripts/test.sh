@@ -9,6 +9,14 @@
 # that ends non-zero without a failed test, or tells of fewer tests than its plan (1..N), counts as
 # one failed test. Needs no terminal and no standard input.
 #
+# Suites whose names begin with 0 or 1 build what the others need: they run one after the other. The rest
+# run side by side, as many at a time as there are CPUs, four at the most, and are shown in order. Before
+# the last line is a table of the time that each suite took, and each guest and build in it.
+#
+# FASTSOCKET_SOAK=1 takes the long settings (`make soak`). FASTSOCKET_SUITE_TIMEOUT is the longest that a
+# suite may take, FASTSOCKET_TEST_TIMEOUT that all may take, in seconds: what has not ended by then is
+# ended, and has failed.
+#
 # What each suite printed is kept in build/logs/SUITE.log.
 
 set -uo pipefail
@@ -24,39 +32,118 @@ suites=("$@")
 if [ ${#suites[@]} = 0 ]; then
 	mapfile -t suites < <(cd $dir && printf '%s\n' [0-9]*.sh | LC_ALL=C sort)
 fi
-limit=${FASTSOCKET_SUITE_TIMEOUT:-3600}
-passed=0 failed=0 skipped=0 failures=()
-mkdir -p "$BUILD/logs"
-begin=$SECONDS
-
+suites=("${suites[@]##*/}")
+suites=("${suites[@]%.sh}")
 for suite in "${suites[@]}"; do
-	suite=${suite##*/} suite=${suite%.sh}
 	[ -x "$dir/$suite.sh" ] || die "there is no suite $suite"
-	log=$BUILD/logs/$suite.log
-	start=$SECONDS
-	echo "# suite $suite"
-	timeout -k 30 "$limit" "$dir/$suite.sh" 2>&1 | tr -d '\r' | tee "$log"
-	status=${PIPESTATUS[0]}
+done
+# A CI run is lost after 90 minutes, with all that it would have told.
+limit=3600 all=4800
+if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then limit=14400 all=28800; fi
+limit=${FASTSOCKET_SUITE_TIMEOUT:-$limit}
+deadline=$((SECONDS + ${FASTSOCKET_TEST_TIMEOUT:-$all}))
+at_once=$(nproc)
+[ "$at_once" -le 4 ] || at_once=4
+mkdir -p "$BUILD/logs"
+cd "$BUILD/logs" || exit 1
+rm -f "${suites[@]/%/.log}" "${suites[@]/%/.end}"
+begin=$SECONDS
+scheduler=''
+trap '[ -z "$scheduler" ] || kill "$scheduler" 2>/dev/null' EXIT
+trap 'exit 130' INT TERM
 
+# run SUITE: what it prints goes to SUITE.log; its status, and the seconds that it took, to SUITE.end.
+run() {
+	local suite=$1 start=$SECONDS longest=$((deadline - SECONDS)) pid status=124
+	[ "$longest" -le "$limit" ] || longest=$limit
+	: >"$suite.log"
+	if [ "$longest" -gt 0 ]; then
+		timeout -k 30 "$longest" "$TOP/$dir/$suite.sh" >>"$suite.log" 2>&1 &
+		pid=$!
+		# timeout hands it on to all that the suite has started.
+		trap 'kill $pid' TERM
+		wait $pid
+		status=$?
+	fi
+	[ "$status" != 124 ] || echo "# $suite: ended after $((SECONDS - start)) s, the time was up" >>"$suite.log"
+	echo "$status $((SECONDS - start))" >"$suite.end.new"
+	mv "$suite.end.new" "$suite.end"
+}
+
+schedule() {
+	local suite pids=()
+	# What runs in the background does not see a Ctrl-C.
+	trap 'kill "${pids[@]}" 2>/dev/null; exit' TERM
+	for suite in "${suites[@]}"; do
+		case $suite in [01]*) wait ;; esac
+		while [ "$(jobs -pr | wc -l)" -ge "$at_once" ]; do wait -n; done
+		run "$suite" &
+		pids+=($!)
+		case $suite in [01]*) wait ;; esac
+	done
+	wait
+}
+
+# show SUITE: what it prints, until it has ended.
+show() {
+	local ended=''
+	while [ -z "$ended" ]; do
+		[ ! -e "$1.end" ] || ended=1
+		# From where it was the last time.
+		tr -d '\r' <&3
+		[ -n "$ended" ] || sleep 1
+	done 3<"$1.log"
+}
+
+# count SUITE STATUS: add its tests to the sums.
+count() {
+	local suite=$1 status=$2 log=$1.log s p f plan bad
 	s=$(grep -cE '^ok .*# *(SKIP|XFAIL)' "$log")
 	p=$(($(grep -c '^ok ' "$log") - s))
-	mapfile -t bad < <(grep '^not ok ' "$log")
+	mapfile -t bad < <(tr -d '\r' <"$log" | grep '^not ok ')
 	f=${#bad[@]}
 	plan=$(sed -n 's/^1\.\.\([0-9]\+\).*/\1/p' "$log" | tail -1)
 	if [ "$status" != 0 ] && [ "$f" = 0 ]; then
-		[ "$status" != 124 ] || echo "# $suite took longer than $limit s"
 		bad+=("the suite ended with status $status")
 		f=1
 	elif [ -n "$plan" ] && [ $((p + f + s)) -lt "$plan" ]; then
 		bad+=("the suite told of $((p + f + s)) tests, and planned $plan")
 		f=$((f + 1))
 	fi
-	echo "# suite $suite: $p passed, $f failed, $s skipped, $((SECONDS - start)) s"
+	counted="$p passed, $f failed, $s skipped"
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	for b in "${bad[@]}"; do failures+=("$suite: $b"); done
+}
+
+# A line for each suite, and for each guest and build that tap.sh has timed. A guest's time in user mode is
+# its CPUs': unlike the others, that does not grow when the machine has more to do.
+time_table() {
+	local suite status seconds
+	printf '# %-52s %8s %8s\n' 'time in seconds' all 'of CPUs'
+	for suite in "${suites[@]}"; do
+		read -r status seconds <"$suite.end"
+		sed -n 's/^[# ]*time: //p' "$suite.log" | awk -v suite="$suite" -v seconds="$seconds" '
+			{ n = $0; sub(/^[0-9]+ [0-9]+ [0-9]+ /, "", n); used += $2 + $3
+			  line[NR] = sprintf("#   %-50s %8d %8d", substr(n, 1, 50), $1, $2 + $3) }
+			END { printf "# %-52s %8d %8d\n", suite, seconds, used; for (i = 1; i <= NR; i++) print line[i] }'
+	done
+}
+
+passed=0 failed=0 skipped=0 failures=()
+schedule &
+scheduler=$!
+for suite in "${suites[@]}"; do
+	until [ -e "$suite.log" ]; do sleep 0.2; done
+	echo "# suite $suite"
+	show "$suite"
+	read -r status seconds <"$suite.end"
+	count "$suite" "$status"
+	echo "# suite $suite: $counted, $seconds s"
 done
+scheduler=''
 
 for b in "${failures[@]}"; do echo "# failed: $b"; done
+time_table
 echo "# $((SECONDS - begin)) s"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

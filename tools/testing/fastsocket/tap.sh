@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the suites share: TAP lines, guests, and kselftests built on the host.
+# What the suites share: TAP lines, guests, kselftests built on the host, and how thorough to be.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.." || exit 1
 # shellcheck source=scripts/lib.sh
@@ -16,14 +16,25 @@ not_ok() { TAP_N=$((TAP_N + 1)); echo "not ok $TAP_N - $1"; }
 skip() { TAP_N=$((TAP_N + 1)); echo "ok $TAP_N - $1 # SKIP $2"; }
 plan() { echo "1..$TAP_N"; }
 
-# Show text as comments: a test's own TAP must not count as the suite's.
-comment() { sed -u 's/^/# /'; }
+# Show text as comments: a test's own TAP must not count as the suite's. What took no time needs no line.
+comment() { sed -u '/^# time: [0-4] /d; s/^/# /'; }
+
+# soak SETTING LONG: a setting of a test, for `make test`, where minutes count, and for `make soak`.
+soak() { if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then echo "$2"; else echo "$1"; fi; }
+
+# timed NAME COMMAND...: run it, and say on stderr how long it took and how much time of CPUs it used, in a
+# line that test.sh reads: seconds, seconds in user mode and in the kernel, the name.
+timed() {
+	local TIMEFORMAT="# time: %0R %0U %0S ${1//%/%%}"
+	shift
+	time "$@"
+}
 
 # try NAME COMMAND...: the command's status is the result.
 try() {
 	local name=$1
 	shift
-	"$@" 2>&1 | comment
+	timed "$name" "$@" 2>&1 | comment
 	if [ "${PIPESTATUS[0]}" = 0 ]; then ok "$name"; else not_ok "$name"; return 1; fi
 }
 
@@ -62,7 +73,8 @@ guest() {
 	local name=$1
 	shift
 	mkdir -p "$BUILD/logs"
-	scripts/vm.sh -l "$BUILD/logs/$name.console" "$@" 2>&1 | tr -d '\r' | tee "$BUILD/logs/$name.out" | comment
+	timed "$name" scripts/vm.sh -l "$BUILD/logs/$name.console" "$@" 2>&1 | sed -u 's/\r//g' |
+		tee "$BUILD/logs/$name.out" | comment
 	return "${PIPESTATUS[0]}"
 }
 
