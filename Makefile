@@ -25,7 +25,7 @@ OVERRIDES = $(foreach v,$(filter-out $(OWN_VARS),$(.VARIABLES)),$(if $(filter co
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(shell nproc))
 kbuild = scripts/kbuild.sh $(1) -j$(JOBS) $(OVERRIDES)
 
-OWN := all help setup prepare defconfig kernel vm debug stock tools boot demo test kunit bench bench-quick \
+OWN := all help setup prepare defconfig kernel vm debug stock tools boot demo test soak kunit bench bench-quick \
        bench-live lint format rust-analyzer patch export-patches objsize helpconfig clean distclean
 
 PHONY := $(OWN)
@@ -81,12 +81,15 @@ $(HANDED): prepare
 boot: $(BOOT_KIND) tools
 	$(Q)scripts/vm.sh -k $(BOOT_KIND) -c $(CPUS) -m $(MEM) $(if $(value RUN),-- $(call squote,$(value RUN)))
 
-# The two commands that a newcomer gives do all the set-up themselves.
+# The commands that a newcomer gives do all the set-up themselves.
 demo: setup vm tools
 	$(Q)scripts/demo.sh
 
 test: setup
 	$(Q)scripts/test.sh $(SUITES)
+
+soak: setup
+	$(Q)FASTSOCKET_SOAK=1 scripts/test.sh $(SUITES)
 
 kunit:
 	$(Q)scripts/test.sh 10-build 20-kunit
@@ -140,6 +143,7 @@ help:
 #:   setup            install what is needed (Debian 12, as root), or say what is missing
 #:   demo             servers on a 4-CPU guest, without and with per-core sockets
 #:   test             the tests; SUITES="10-build 20-kunit" for some of them
+#:   soak             the same with long settings, which takes hours: before a release
 #:
 #: Building:
 #:   defconfig        x86_64_defconfig with kernel/configs/fastsocket.config on top

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # test.sh [SUITE...]: run the test suites in tools/testing/fastsocket/suites, those named or all, and
-# end with a line `N passed, N failed, N skipped`. Ends non-zero if a test failed or none passed.
+# end with a line `N passed, N failed, N skipped`; begin by how long it may take and last took. Ends non-zero if a test failed or none passed.
 #
 # A suite is an executable that prints TAP: `ok N - name`, `not ok N - name`, `ok N - name # SKIP
 # why` at the start of a line count; everything else is shown and kept, and does not count. A suite
@@ -38,10 +38,11 @@ for suite in "${suites[@]}"; do
 	[ -x "$dir/$suite.sh" ] || die "there is no suite $suite"
 done
 # A CI run is lost after 90 minutes, with all that it would have told.
-limit=3600 all=4800
-if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then limit=14400 all=28800; fi
+limit=3600 all=4800 took=$CACHE/test.seconds
+if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then limit=14400 all=28800 took=$CACHE/soak.seconds; fi
+all=${FASTSOCKET_TEST_TIMEOUT:-$all}
 limit=${FASTSOCKET_SUITE_TIMEOUT:-$limit}
-deadline=$((SECONDS + ${FASTSOCKET_TEST_TIMEOUT:-$all}))
+deadline=$((SECONDS + all))
 at_once=$(nproc)
 [ "$at_once" -le 4 ] || at_once=4
 mkdir -p "$BUILD/logs"
@@ -129,6 +130,7 @@ time_table() {
 	done
 }
 
+echo "# ends within $(((all + 59) / 60)) minutes$([ $# -gt 0 ] || [ ! -e "$took" ] || echo "; took $(($(<"$took") / 60)) the last time")"
 passed=0 failed=0 skipped=0 failures=()
 schedule &
 scheduler=$!
@@ -145,5 +147,7 @@ scheduler=''
 for b in "${failures[@]}"; do echo "# failed: $b"; done
 time_table
 echo "# $((SECONDS - begin)) s"
+# What was cut short says nothing of the next time.
+[ $# -gt 0 ] || [ $((SECONDS - begin)) -ge "$all" ] || echo $((SECONDS - begin)) >"$took"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

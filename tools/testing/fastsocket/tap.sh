@@ -87,12 +87,16 @@ selftests() {
 		KHDR_INCLUDES="-isystem $BUILD/vm/usr/include" "$@"
 }
 
-# Our own kselftests: install them in build/selftests/fastsocket, and print the names of the tests.
-install_selftests() {
-	local out=$BUILD/selftests
+# Our own kselftests: install them in build/selftests/fastsocket, and print the names of the tests. Two
+# suites may want that at a time.
+install_selftests() (
+	out=$BUILD/selftests
 	mkdir -p "$out/obj"
-	selftests net/fastsocket OUTPUT="$out/obj" INSTALL_PATH="$out/fastsocket" all install
-}
+	exec 7>"$out/.lock"
+	flock 7
+	progress kselftests kselftests.log \
+		selftests net/fastsocket OUTPUT="$out/obj" INSTALL_PATH="$out/fastsocket" all install
+)
 list_selftests() {
 	make -s -C "$SRC/tools/testing/selftests/net/fastsocket" OUTPUT="$BUILD/selftests/obj" COLLECTION=x \
 		emit_tests 2>/dev/null | sed -n 's/^x://p'

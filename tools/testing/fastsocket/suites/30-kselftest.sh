@@ -14,17 +14,19 @@ fi
 try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
 by_cpus=(affinity churn locality reuseport steal storm strand waiters)
-for cpus in 1 2 4 8; do
-	run=("${tests[@]}") reloads=50 kills=50 requests=3000 storm=60
+for cpus in 4 1 2 8; do
+	run=("${tests[@]}") rounds=$(soak 10 100) compare=$(soak 0 1) storm=$(soak 10 120)
+	reloads=$(soak 3 20) kills=$(soak 3 20) requests=$(soak 500 3000)
 	case $cpus in
-	1) reloads=5 kills=5 ;;
-	2) run=("${by_cpus[@]}") kills=2 storm=15 ;;
+	4) rounds=$(soak 20 100) reloads=$(soak 10 100) kills=$(soak 10 100) requests=$(soak 1500 10000) \
+		storm=$(soak 20 600) ;;
+	2) run=("${by_cpus[@]}") ;;
 	# nginx has fewer workers than there are CPUs.
-	8) run=("${by_cpus[@]}" nginx.sh) reloads=1 kills=2 requests=500 storm=15 ;;
+	8) run=("${by_cpus[@]}" nginx.sh) reloads=$(soak 1 20) ;;
 	esac
-	guest "kselftest-$cpus" -k vm -c $cpus -t 3000 -- LOAD=1 LIMIT=1800 \
-		FASTSOCKET_RELOADS=$reloads FASTSOCKET_KILLS=$kills \
-		FASTSOCKET_REQUESTS=$requests FASTSOCKET_STORM_SECS=$storm \
+	guest "kselftest-$cpus" -k vm -c $cpus -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \
+		FASTSOCKET_ROUNDS="$rounds" FASTSOCKET_RELOADS="$reloads" FASTSOCKET_KILLS="$kills" \
+		FASTSOCKET_REQUESTS="$requests" FASTSOCKET_STORM_SECS="$storm" FASTSOCKET_COMPARE="$compare" \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 	retap "$cpus CPUs" $? "$BUILD/logs/kselftest-$cpus.out"
 done

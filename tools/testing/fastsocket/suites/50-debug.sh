@@ -15,12 +15,13 @@ try "kselftests build" install_selftests || exit 1
 # What optin.sh starts takes minutes to get going here; mark.c has the part of the kernel.
 mapfile -t tests < <(list_selftests | grep -v optin.sh)
 by_cpus=(steal storm)
-for cpus in 2 4 8; do
-	run=("${by_cpus[@]}") storm=10
-	[ $cpus != 4 ] || run=("${tests[@]}") storm=20
-	guest "kselftest-debug-$cpus" -k debug -c $cpus -m 3G -t 3000 -- LOAD=1 LIMIT=900 KMEMLEAK=1 \
-		FASTSOCKET_ROUNDS=1 FASTSOCKET_RELOADS=3 FASTSOCKET_KILLS=5 FASTSOCKET_REQUESTS=300 \
-		FASTSOCKET_STORM_SECS=$storm FASTSOCKET_COMPARE=0 \
+for cpus in 4 2 8; do
+	run=("${by_cpus[@]}") storm=$(soak 10 120)
+	[ $cpus != 4 ] || run=("${tests[@]}") storm=$(soak 15 300)
+	guest "kselftest-debug-$cpus" -k debug -c $cpus -m 3G -t "$(soak 1800 7200)" -- LOAD=1 \
+		LIMIT="$(soak 900 3600)" KMEMLEAK=1 FASTSOCKET_ROUNDS="$(soak 1 20)" FASTSOCKET_RELOADS="$(soak 2 20)" \
+		FASTSOCKET_KILLS="$(soak 3 20)" FASTSOCKET_REQUESTS="$(soak 300 1500)" \
+		FASTSOCKET_STORM_SECS="$storm" FASTSOCKET_COMPARE=0 \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 	retap "debug, $cpus CPUs" $? "$BUILD/logs/kselftest-debug-$cpus.out"
 done
