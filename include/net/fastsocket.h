@@ -74,6 +74,7 @@ struct fastsocket_ops {
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
 struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb);
+void __fastsocket_init_child(struct sock *child);
 void __fastsocket_listen_stop(struct sock *sk);
 void __fastsocket_listened(struct socket *sock);
 u32 __fastsocket_queued(const struct sock *sk);
@@ -158,17 +159,13 @@ static inline u32 fastsocket_queued(const struct sock *sk)
 }
 
 /**
- * fastsocket_init_child() - give the callbacks of the primary to a child.
+ * fastsocket_init_child() - give the callbacks of a plain socket to a child.
  * @child: a copy of a listener, its accept queue still copied as well.
  */
 static inline void fastsocket_init_child(struct sock *child)
 {
-	const struct sock *primary = fastsocket_primary(child);
-
-	if (primary != child) {
-		child->sk_data_ready = primary->sk_data_ready;
-		child->sk_destruct = primary->sk_destruct;
-	}
+	if (fastsocket_primary(child) != child)
+		__fastsocket_init_child(child);
 }
 
 /**

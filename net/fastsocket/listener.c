@@ -37,11 +37,18 @@
  */
 bool fastsocket_can_clone(const struct sock *sk)
 {
+	void (*destruct)(struct sock *sk) = inet_sock_destruct;
 	const struct tcp_sock *tp = tcp_sk(sk);
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6)
+		destruct = inet6_sock_destruct;
+#endif
 
 	if (!sk->sk_socket || !sk->sk_net_refcnt || sk_is_mptcp(sk) ||
 	    inet_csk(sk)->icsk_ulp_ops || rcu_access_pointer(sk->sk_user_data) ||
-	    sk->sk_data_ready != sock_def_readable)
+	    sk->sk_data_ready != sock_def_readable ||
+	    sk->sk_destruct != destruct)
 		return false;
 #if IS_ENABLED(CONFIG_SMC)
 	if (tp->syn_smc)
@@ -58,6 +65,31 @@ bool fastsocket_can_clone(const struct sock *sk)
 	return true;
 }
 
+/*
+ * The callbacks that the primary had when the copy was made: another layer may
+ * have put its own there since, that know of no copy.
+ */
+static void fastsocket_plain_destruct(struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		inet6_sock_destruct(sk);
+		return;
+	}
+#endif
+	inet_sock_destruct(sk);
+}
+
+void __fastsocket_init_child(struct sock *child)
+{
+	child->sk_data_ready = sock_def_readable;
+	child->sk_destruct = inet_sock_destruct;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (child->sk_family == AF_INET6)
+		child->sk_destruct = inet6_sock_destruct;
+#endif
+}
+
 /* Runs when the last reference has gone, after an RCU grace period. */
 static void fastsocket_local_destruct(struct sock *local)
 {
@@ -65,7 +97,7 @@ static void fastsocket_local_destruct(struct sock *local)
 	struct sock *primary = queue->fastsocket_primary;
 
 	sock_inuse_add(sock_net(local), 1);
-	primary->sk_destruct(local);
+	fastsocket_plain_destruct(local);
 	sock_put(primary);
 	module_put(fastsocket_owner());
 }
