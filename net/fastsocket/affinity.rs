@@ -17,13 +17,18 @@
 //!
 //! Each consumer is found by its task, and the consumers of a CPU are counted, so that nobody waits for a
 //! walk over the tasks of others. Only when a CPU comes or goes, or the module, are all gone through.
+//!
+//! What is known of a task has a mutex of its own, held while the task is bound. The table of all has a
+//! spinlock: a task that others let not run, or that its cgroup does not, keeps nobody else waiting.
 
 use core::ptr;
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     cpu::{self, CpuId},
+    new_mutex, new_spinlock,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{RBTree, RBTreeNode},
+    sync::{Arc, Mutex, SpinLock},
     task::Task,
     types::ARef,
 };
@@ -212,75 +217,109 @@ fn key(task: &Task) -> usize {
 }
 
 /// The tasks that wait at spawned sockets, each once, however many sockets it serves.
+#[pin_data]
 pub(crate) struct Consumers {
-    tasks: RBTree<usize, Consumer>,
+    #[pin]
+    table: SpinLock<Table>,
+}
+
+struct Table {
+    tasks: RBTree<usize, Arc<Mutex<Consumer>>>,
     users: Users,
 }
 
 impl Consumers {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            tasks: RBTree::new(),
-            users: Users::new()?,
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            table <- new_spinlock!(
+                Table {
+                    tasks: RBTree::new(),
+                    users: Users::new()?,
+                },
+                "fastsocket::consumers"
+            ),
         })
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Consumer> {
-        self.tasks.values_mut().filter(|c| !c.is_gone())
+    fn find(&self, task: &Task) -> Option<Arc<Mutex<Consumer>>> {
+        self.table.lock().tasks.get(&key(task)).cloned()
     }
 
-    fn find(&mut self, task: &Task) -> Option<&mut Consumer> {
-        self.tasks.get_mut(&key(task))
-    }
-
-    /// The current task exits, or executes another program, which runs where the user wishes. Process
-    /// context; sleeps.
-    pub(crate) fn forget(&mut self, task: &Task) {
-        ffi::set_served_cpu(task, None);
-        if let Some(mut consumer) = self.tasks.remove(&key(task)) {
-            self.users.sub(consumer.cpu);
+    /// Calls a function for each; those that come or go meanwhile may be left out. Process context; sleeps.
+    fn each(&self, mut f: impl FnMut(&mut Consumer)) {
+        let mut from = 0;
+        loop {
+            let mut table = self.table.lock();
+            let at = table.tasks.cursor_lower_bound(&from);
+            let found = at.map(|at| (*at.current().0, at.current().1.clone()));
+            drop(table);
+            let Some((key, consumer)) = found else { return };
+            let mut consumer = consumer.lock();
             if !consumer.is_gone() {
-                // Without memory, it stays bound until its user says otherwise.
-                let _ = consumer.release();
+                f(&mut consumer);
             }
+            from = key.wrapping_add(1);
         }
+    }
+
+    /// A task exits, or executes another program, which runs where the user wishes. Process context;
+    /// sleeps.
+    pub(crate) fn forget(&self, task: &Task) {
+        ffi::set_served_cpu(task, None);
+        let known = self.table.lock().tasks.remove(&key(task));
+        let Some(known) = known else { return };
+        let mut consumer = known.lock();
+        self.table.lock().users.sub(consumer.cpu);
+        if !consumer.is_gone() {
+            // Without memory, it stays bound until its user says otherwise.
+            let _ = consumer.release();
+        }
+        // Nor is it bound by who has found it before.
+        consumer.bound = None;
     }
 
     /// A CPU is about to go offline. Process context; sleeps.
-    pub(crate) fn displace(&mut self, cpu: CpuId) {
-        for consumer in self.all().filter(|c| c.cpu == cpu) {
-            // Without memory, the task runs wherever the kernel lets it.
-            let _ = consumer.release();
-        }
+    pub(crate) fn displace(&self, cpu: CpuId) {
+        self.each(|consumer| {
+            if consumer.cpu == cpu {
+                // Without memory, the task runs wherever the kernel lets it.
+                let _ = consumer.release();
+            }
+        });
     }
 
     /// A CPU came or went. Process context; sleeps.
-    pub(crate) fn repair(&mut self) {
-        for consumer in self.all() {
+    pub(crate) fn repair(&self) {
+        self.each(|consumer| {
             // What cannot be bound is served all the same.
             let _ = consumer.bind();
-        }
+        });
     }
 
     /// Lets all run where their users wish: the module goes. Process context; sleeps.
-    pub(crate) fn release(&mut self) {
-        for consumer in self.all() {
+    pub(crate) fn release(&self) {
+        self.each(|consumer| {
             ffi::set_served_cpu(&consumer.task, None);
             // Without memory, the task stays bound until its user says otherwise.
             let _ = consumer.release();
-        }
-        self.tasks = RBTree::new();
+        });
+        let tasks = core::mem::take(&mut self.table.lock().tasks);
+        drop(tasks);
     }
 
     /// Lets a child or thread that the current task has made, and that has not run yet, run where the
     /// user wishes, if it is bound because its parent was. Process context; sleeps.
-    pub(crate) fn spare(&mut self, child: &Task) {
+    pub(crate) fn spare(&self, child: &Task) {
         ffi::set_served_cpu(child, None);
-        let (task, bound) = (kernel::current!(), ffi::bound_cpu_of(child));
-        let parent = self.find(task);
-        let Some(parent) = parent.filter(|c| c.was_bound && Some(c.cpu) == bound) else {
+        let Some(parent) = self.find(kernel::current!()) else {
+            // It was let go meanwhile, but after the child had got its CPUs.
+            let _ = ffi::unpin(child);
             return;
         };
+        let mut parent = parent.lock();
+        if !parent.was_bound || ffi::bound_cpu_of(child) != Some(parent.cpu) {
+            return;
+        }
         let mut free = || {
             if parent.is_ours()? && Asked::of(child)?.call == 0 {
                 if let Some(asked) = parent.bound.as_ref().filter(|asked| asked.call != 0) {
@@ -294,30 +333,54 @@ impl Consumers {
         let _ = free();
     }
 
-    fn cpu_of(&self, task: &Task) -> Option<CpuId> {
-        self.tasks.get(&key(task)).map(|c| c.cpu)
-    }
+    /// Makes the current task a consumer of a CPU, and returns what is known of it then.
+    ///
+    /// `choose` says which, by who serves which CPU, and which one this task served before; if it says none,
+    /// all stays as it is. Process context; sleeps.
+    fn note(
+        &self,
+        choose: impl FnOnce(&Users, Option<CpuId>) -> Option<CpuId>,
+        bound: Option<Asked>,
+    ) -> Result<Option<Arc<Mutex<Consumer>>>> {
+        let task = kernel::current!();
+        let (known, node) = match self.find(task) {
+            Some(known) => (known, None),
+            None => {
+                let new = Consumer {
+                    task: task.into(),
+                    cpu: CpuId::current_hint(),
+                    bound: None,
+                    was_bound: false,
+                };
+                let new = new_mutex!(new, "fastsocket::consumer");
+                let known = Arc::pin_init(new, GFP_KERNEL_ACCOUNT)?;
+                let node = RBTreeNode::new(key(task), known.clone(), GFP_KERNEL_ACCOUNT)?;
+                (known, Some(node))
+            }
+        };
 
-    fn note(&mut self, task: &Task, cpu: CpuId, bound: Option<Asked>) -> Result {
-        let was_bound = bound.is_some();
-        if let Some(known) = self.tasks.get_mut(&key(task)) {
-            self.users.sub(known.cpu);
-            known.cpu = cpu;
-            known.bound = bound;
-            known.was_bound |= was_bound;
-        } else {
-            let new = Consumer {
-                task: task.into(),
-                cpu,
-                bound,
-                was_bound,
-            };
-            self.tasks
-                .try_create_and_insert(key(task), new, GFP_KERNEL_ACCOUNT)?;
+        let mut consumer = known.lock();
+        let mut table = self.table.lock();
+        let before = node.is_none().then_some(consumer.cpu);
+        let Some(cpu) = choose(&table.users, before) else {
+            return Ok(None);
+        };
+        if let Some(before) = before {
+            table.users.sub(before);
         }
-        self.users.add(cpu);
+        table.users.add(cpu);
+        if let Some(node) = node {
+            // Nobody but the task itself adds it: there is no other to be replaced.
+            table.tasks.insert(node);
+        }
+        drop(table);
+
+        consumer.cpu = cpu;
+        consumer.was_bound |= bound.is_some();
+        consumer.bound = bound;
+        drop(consumer);
         ffi::set_served_cpu(task, Some(cpu));
-        Ok(())
+        Ok(Some(known))
     }
 
     /// Makes the current task a consumer of a CPU, and returns which; [`None`] if it is to be none.
@@ -327,54 +390,48 @@ impl Consumers {
     /// # Errors
     ///
     /// `EINVAL` if `wanted` is not to be had, `ENOMEM`, or why the task cannot be bound.
-    pub(crate) fn place(&mut self, mode: Mode, wanted: Option<CpuId>) -> Result<Option<CpuId>> {
+    pub(crate) fn place(&self, mode: Mode, wanted: Option<CpuId>) -> Result<Option<CpuId>> {
         let bound = ffi::bound_cpu();
         let task = kernel::current!();
 
         // What the user wishes may be forgotten.
         if let Some(known) = self.find(task) {
-            known.is_ours()?;
+            known.lock().is_ours()?;
         }
-        let cpu = match mode {
-            Mode::Off => return Ok(None),
-            Mode::Bound => match (wanted, bound) {
+        if mode == Mode::Bound {
+            let cpu = match (wanted, bound) {
                 (Some(cpu), Some(at)) if cpu == at => cpu,
                 (Some(_), _) => return Err(EINVAL),
                 (None, Some(at)) => at,
                 (None, None) => return Ok(None),
-            },
-            Mode::Bind => {
-                let wish = Cpus::wish(task)?;
-                let cpu = match wanted {
-                    Some(cpu) if wish.has(cpu) => cpu,
-                    Some(_) => return Err(EINVAL),
-                    // A CPU that was chosen before stays, for all the sockets that a task serves.
-                    None => match self.cpu_of(task) {
-                        Some(cpu) if bound == Some(cpu) && wish.has(cpu) => cpu,
-                        _ => {
-                            let users = |cpu| self.users.of(cpu);
-                            let here = CpuId::current_hint();
-                            match least_used(wish.iter(), users, here) {
-                                Some(cpu) => cpu,
-                                None => return Ok(None),
-                            }
-                        }
-                    },
-                };
-                self.note(task, cpu, Some(Asked::of(task)?))?;
-                let Some(consumer) = self.find(task) else {
-                    return Ok(None);
-                };
-                if let Err(e) = consumer.bind() {
-                    // Nor is it to be tried again behind its back.
-                    consumer.bound = None;
-                    return Err(e);
-                }
-                return Ok((ffi::bound_cpu() == Some(cpu)).then_some(cpu));
-            }
+            };
+            self.note(|_, _| Some(cpu), None)?;
+            return Ok(Some(cpu));
+        }
+        if mode == Mode::Off {
+            return Ok(None);
+        }
+
+        let wish = Cpus::wish(task)?;
+        let here = CpuId::current_hint();
+        let choose = |users: &Users, before: Option<CpuId>| match wanted {
+            Some(cpu) => wish.has(cpu).then_some(cpu),
+            // A CPU that was chosen before stays, for all the sockets that a task serves.
+            None => before
+                .filter(|cpu| bound == Some(*cpu) && wish.has(*cpu))
+                .or_else(|| least_used(wish.iter(), |cpu| users.of(cpu), here)),
         };
-        self.note(task, cpu, None)?;
-        Ok(Some(cpu))
+        let Some(known) = self.note(choose, Some(Asked::of(task)?))? else {
+            return wanted.map_or(Ok(None), |_| Err(EINVAL));
+        };
+        let mut consumer = known.lock();
+        let cpu = consumer.cpu;
+        if let Err(e) = consumer.bind() {
+            // Nor is it to be tried again behind its back.
+            consumer.bound = None;
+            return Err(e);
+        }
+        Ok((ffi::bound_cpu() == Some(cpu)).then_some(cpu))
     }
 }
 
@@ -445,20 +502,29 @@ mod tests {
     /// As when a task is placed, placed anew, and gone: the counts follow.
     fn a_consumer_counts_where_it_serves() -> Result {
         let task = kernel::current!();
-        let mut consumers = Consumers::new()?;
+        let consumers = KBox::pin_init(Consumers::new(), GFP_KERNEL)?;
+        let users = |cpu| consumers.table.lock().users.of(cpu);
+        let all = || cpu::possible_cpus().map(users).sum::<usize>();
+        let mut last = None;
         for cpu in cpu::possible_cpus() {
-            consumers.note(task, cpu, None)?;
-            kunit_check_eq!(consumers.cpu_of(task), Some(cpu));
-            let all = cpu::possible_cpus().map(|cpu| consumers.users.of(cpu));
-            kunit_check_eq!(all.sum::<usize>(), 1);
-            kunit_check_eq!(consumers.users.of(cpu), 1);
+            let mut seen = None;
+            let choose = |_: &Users, before| {
+                seen = before;
+                Some(cpu)
+            };
+            consumers.note(choose, None)?;
+            kunit_check_eq!(seen, last);
+            kunit_check_eq!((users(cpu), all()), (1, 1));
+            last = Some(cpu);
         }
+        kunit_check!(consumers.note(|_, _| None, None)?.is_none());
+        kunit_check_eq!(all(), 1, "none was chosen: nothing changes");
         consumers.forget(task);
-        kunit_check!(consumers.cpu_of(task).is_none());
-        let all = cpu::possible_cpus().map(|cpu| consumers.users.of(cpu));
-        kunit_check_eq!(all.sum::<usize>(), 0);
+        kunit_check!(consumers.find(task).is_none());
+        kunit_check_eq!(all(), 0);
         // Once more does nothing.
         consumers.forget(task);
+        kunit_check_eq!(all(), 0);
         Ok(())
     }
 

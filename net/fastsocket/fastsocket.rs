@@ -15,12 +15,14 @@
 
 // Locks, outermost first:
 //
-// 1. `State::consumers`, a mutex: who serves which CPU.
+// 1. That of a consumer, a mutex: which CPU it serves. Held while it is bound, so that only itself and who
+//    goes through all when a CPU comes or goes may wait for it.
 //    `State::runs` and those of the marks, mutexes: what is to be spawned. Nothing is taken under them.
 // 2. The socket lock of a primary: its local listeners (`ffi::Locked`). A user can keep it for as long as
 //    they like, so nothing that others need is held over it.
 // 3. `State::spawning`, a mutex: one socket is spawned at a time, so that each sees its group's.
 // 4. `State::peers_lock`, a spinlock: writers of what SO_REUSEPORT groups share.
+//    That of `State::consumers`, a spinlock: who serves which CPU.
 
 use kernel::{
     c_str, cpuhotplug,
@@ -124,7 +126,7 @@ struct State {
     #[pin]
     peers_lock: SpinLock<()>,
     #[pin]
-    consumers: Mutex<affinity::Consumers>,
+    consumers: affinity::Consumers,
     #[pin]
     spawning: Mutex<()>,
     #[pin]
@@ -136,7 +138,7 @@ impl State {
         try_pin_init!(Self {
             repair <- hotplug::Repair::new(),
             peers_lock <- new_spinlock!((), "fastsocket::peers"),
-            consumers <- new_mutex!(affinity::Consumers::new()?, "fastsocket::consumers"),
+            consumers <- affinity::Consumers::new(),
             spawning <- new_mutex!((), "fastsocket::spawning"),
             runs <- new_mutex!(mark::Runs::new(), "fastsocket::runs"),
         })

@@ -269,7 +269,7 @@ impl Group {
             return Ok(None);
         }
         let state = hooks::state()?;
-        let placed = state.consumers.lock().place(mode, wanted)?;
+        let placed = state.consumers.place(mode, wanted)?;
         let Some(cpu) = placed else {
             return Ok(None);
         };

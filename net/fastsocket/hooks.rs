@@ -84,7 +84,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         // No socket is spawned any more, so none are added; what they have bound meanwhile is let go by
         // the hooks.
-        self.state.consumers.lock().release();
+        self.state.consumers.release();
         // SAFETY: It was registered.
         unsafe { bindings::fastsocket_unregister() };
         STATE.store(ptr::null_mut(), Ordering::Release);
@@ -214,7 +214,7 @@ unsafe extern "C" fn forked(child: *mut bindings::task_struct) {
     // SAFETY: A task that has not run yet stays during the call; the type is transparent.
     let child = unsafe { &*child.cast::<Task>() };
     if let Ok(state) = state() {
-        state.consumers.lock().spare(child);
+        state.consumers.spare(child);
     }
 }
 
@@ -223,7 +223,7 @@ unsafe extern "C" fn forked(child: *mut bindings::task_struct) {
 /// As `fastsocket_ops.left`.
 unsafe extern "C" fn left() {
     if let Ok(state) = state() {
-        state.consumers.lock().forget(kernel::current!());
+        state.consumers.forget(kernel::current!());
     }
 }
 

@@ -24,7 +24,7 @@ impl cpuhotplug::Callbacks for Hotplug {
 
     fn offline(cpu: CpuId) {
         if let Ok(state) = hooks::state() {
-            state.consumers.lock().displace(cpu);
+            state.consumers.displace(cpu);
             state.repair.schedule();
         }
     }
@@ -98,7 +98,7 @@ unsafe extern "C" fn repair(_work: *mut bindings::work_struct) {
     // SAFETY: It can be called where one can sleep. Nobody changes the CPUs in between.
     unsafe { bindings::cpus_read_lock() };
     if let Ok(state) = hooks::state() {
-        state.consumers.lock().repair();
+        state.consumers.repair();
     }
     // SAFETY: It was locked.
     unsafe { bindings::cpus_read_unlock() };
