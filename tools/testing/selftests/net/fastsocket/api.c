@@ -70,6 +70,44 @@ int fs_load(int mode)
 	return fs_reload(mode);
 }
 
+/* TCP sockets in memory, of all network namespaces. */
+static long long tcp_sockets(void)
+{
+	long long n = -ENOENT;
+	char line[256], *p;
+	FILE *f = fopen("/proc/net/sockstat", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		p = strstr(line, " alloc ");
+		if (!strncmp(line, "TCP:", 4) && p)
+			n = atoll(p + strlen(" alloc "));
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+void left_begin(struct trace_left *t)
+{
+	fs_close_device();
+	t->refs = file_number("/sys/module/fastsocket/refcnt");
+	t->socks = tcp_sockets();
+	t->taint = file_number("/proc/sys/kernel/tainted");
+}
+
+const char *left_end(const struct trace_left *t)
+{
+	fs_close_device();
+	if (t->taint != file_number("/proc/sys/kernel/tainted"))
+		return "a complaint of the kernel";
+	/* Sockets wait for RCU, and for the last packet that mentions them. */
+	if (!WAIT_FOR(file_number("/sys/module/fastsocket/refcnt") <= t->refs))
+		return "a reference to the module";
+	if (!WAIT_FOR(tcp_sockets() <= t->socks))
+		return "a socket";
+	return NULL;
+}
+
 int fs_ioctl(unsigned long cmd, struct fsocket_ioctl_arg *arg)
 {
 	int ret = open_device();

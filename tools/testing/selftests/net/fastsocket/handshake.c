@@ -35,45 +35,6 @@ static const char *const counters[] = { "SyncookiesRecv", NULL, "TCPFastOpenPass
 /* Longer than any test. */
 #define DEFER_SECS	1000
 
-static int sysctl(const char *name, const char *val)
-{
-	char path[128];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/%s", name);
-	fd = SYS(open(path, O_WRONLY | O_CLOEXEC));
-	if (fd < 0)
-		return fd;
-	ret = SYS(write(fd, val, strlen(val)));
-	close(fd);
-	return ret < 0 ? ret : 0;
-}
-
-/* A counter of TcpExt in the caller's network namespace. */
-static long long mib(const char *name)
-{
-	char names[8192], values[8192], *n, *v, *ns, *vs;
-	FILE *f = fopen("/proc/thread-self/net/netstat", "re");
-	long long val = -ENOENT;
-
-	if (!f)
-		return -errno;
-	while (fgets(names, sizeof(names), f) && fgets(values, sizeof(values), f)) {
-		n = strtok_r(names, " \n", &ns);
-		v = strtok_r(values, " \n", &vs);
-		if (strcmp(n, "TcpExt:"))
-			continue;
-		while (n && v && strcmp(n, name)) {
-			n = strtok_r(NULL, " \n", &ns);
-			v = strtok_r(NULL, " \n", &vs);
-		}
-		if (n && v)
-			val = strtoll(v, NULL, 10);
-	}
-	fclose(f);
-	return val;
-}
-
 FIXTURE_SETUP(hs)
 {
 	if (variant->spawned)

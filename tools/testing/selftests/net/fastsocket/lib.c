@@ -2,7 +2,9 @@
 /* Time, CPUs, sockets and clients; see lib.h. */
 
 #include "lib.h"
+#include <grp.h>
 #include <net/if.h>
+#include <stdarg.h>
 #include <time.h>
 
 static cpu_set_t start_cpus;
@@ -27,6 +29,49 @@ void sleep_ms(int ms)
 
 	while (nanosleep(&ts, &ts) && errno == EINTR)
 		;
+}
+
+long long file_number(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	long long n;
+
+	if (!f)
+		return -errno;
+	if (fscanf(f, "%lld", &n) != 1)
+		n = -EINVAL;
+	fclose(f);
+	return n;
+}
+
+int file_write(const char *path, const char *fmt, ...)
+{
+	int fd = SYS(open(path, O_WRONLY | O_CLOEXEC)), len, ret;
+	char text[256];
+	va_list ap;
+
+	if (fd < 0)
+		return fd;
+	va_start(ap, fmt);
+	len = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	ret = write_full(fd, text, len);
+	close(fd);
+	return ret == len ? 0 : ret < 0 ? ret : -EIO;
+}
+
+/* All IDs, and no privilege: for a child that does not come back. */
+int become(uid_t uid)
+{
+	pid_t parent = getppid();
+
+	if (SYS(setgroups(0, NULL)) || SYS(setresgid(uid, uid, uid)) ||
+	    SYS(setresuid(uid, uid, uid)))
+		return -errno;
+	/* The change of user has reset both: be as a program of that user. */
+	prctl(PR_SET_DUMPABLE, 1);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return getppid() == parent ? 0 : -ESRCH;
 }
 
 int cpu_count(void)
@@ -428,6 +473,40 @@ int new_netns(void)
 	ret = SYS(ioctl(fd, SIOCSIFFLAGS, &ifr));
 	close(fd);
 	return ret;
+}
+
+/* A setting of net.ipv4 in the caller's network namespace. */
+int sysctl(const char *name, const char *val)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/%s", name);
+	return file_write(path, "%s", val);
+}
+
+/* A counter of TcpExt in the caller's network namespace. */
+long long mib(const char *name)
+{
+	char names[8192], values[8192], *n, *v, *ns, *vs;
+	FILE *f = fopen("/proc/thread-self/net/netstat", "re");
+	long long val = -ENOENT;
+
+	if (!f)
+		return -errno;
+	while (fgets(names, sizeof(names), f) && fgets(values, sizeof(values), f)) {
+		n = strtok_r(names, " \n", &ns);
+		v = strtok_r(values, " \n", &vs);
+		if (strcmp(n, "TcpExt:"))
+			continue;
+		while (n && v && strcmp(n, name)) {
+			n = strtok_r(NULL, " \n", &ns);
+			v = strtok_r(NULL, " \n", &vs);
+		}
+		if (n && v)
+			val = strtoll(v, NULL, 10);
+	}
+	fclose(f);
+	return val;
 }
 
 int send_fd(int sock, int fd)

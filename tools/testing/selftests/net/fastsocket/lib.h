@@ -135,6 +135,27 @@ int fs_spawn_all(void);
 /* Column @name of the "total" line of /proc/net/@file, or the negative errno. */
 long long stat_total(const char *file, const char *name);
 
+/*
+ * What is left behind: references to the module, TCP sockets of the machine,
+ * and complaints of the kernel, as /proc/sys/kernel/tainted has them.
+ */
+struct trace_left {
+	long long refs, socks, taint;
+};
+
+void left_begin(struct trace_left *t);
+/* All is closed: wait until no more is left than there was; or say what is. */
+const char *left_end(const struct trace_left *t);
+long long file_number(const char *path);
+int file_write(const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Users that own nothing. */
+#define NOBODY		65534
+#define ALICE		65001
+#define BOB		65002
+int become(uid_t uid);
+
 /* Listening sockets and clients. */
 enum fam { V4, V6, DUAL };
 
@@ -171,6 +192,8 @@ int consumer(int lfd, uint32_t events);
 int consumers(const struct listener *l, int epfd[MAX_CPUS]);
 
 int new_netns(void);
+int sysctl(const char *name, const char *val);
+long long mib(const char *name);
 int send_fd(int sock, int fd);
 int recv_fd(int sock);
 /* fork() a child that does not outlive its parent. */

@@ -7,7 +7,6 @@
 #include <sys/resource.h>
 #include "kselftest_harness.h"
 
-#define NOBODY	65534
 #define MOST	1024
 #define MOST_EACH	64
 
