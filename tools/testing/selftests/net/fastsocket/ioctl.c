@@ -464,17 +464,72 @@ FS_TEST(dev, statistics)
 	EXPECT_EQ(before[2] + 1, after[2]);
 }
 
-FS_TEST(dev, close_the_device)
+/* FSOCKET_IOC_CLOSE of the only descriptor of the very file that it comes by. */
+static int close_itself(int fd)
 {
 	struct fsocket_ioctl_arg arg;
-	int fd = open(FS_DEVICE, O_RDONLY);
 
-	/* The only descriptor of the very file that the command runs on. */
-	ASSERT_LE(0, fd);
 	memset(&arg, 0xa5, sizeof(arg));
 	arg.fd = fd;
-	EXPECT_EQ(0, ioctl(fd, FSOCKET_IOC_CLOSE, &arg));
-	EXPECT_EQ(-EBADF, SYS(ioctl(fd, FSOCKET_IOC_CLOSE, &arg)));
+	return SYS(ioctl(fd, FSOCKET_IOC_CLOSE, &arg));
+}
+
+FS_TEST(dev, close_the_device)
+{
+	long long taint = file_number("/proc/sys/kernel/tainted");
+	int fd = open(FS_DEVICE, O_RDONLY);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, close_itself(fd));
+	EXPECT_EQ(-EBADF, SYS(fcntl(fd, F_GETFD)));
+	EXPECT_EQ(-EBADF, close_itself(fd));
+	EXPECT_EQ(taint, file_number("/proc/sys/kernel/tainted"));
+}
+
+struct closer {
+	pthread_barrier_t *together;
+	const int *fd;
+	int rounds, ret[100];
+};
+
+static void *closer_main(void *arg)
+{
+	struct closer *c = arg;
+	int i;
+
+	for (i = 0; i < c->rounds; i++) {
+		pthread_barrier_wait(c->together);
+		c->ret[i] = close_itself(*c->fd);
+		pthread_barrier_wait(c->together);
+	}
+	return NULL;
+}
+
+/* Of two threads, one closes it. */
+FS_TEST(dev, close_the_device_at_once)
+{
+	long long taint = file_number("/proc/sys/kernel/tainted");
+	struct closer one = { .rounds = 100 }, two;
+	pthread_barrier_t together;
+	pthread_t thread;
+	int fd, i;
+
+	ASSERT_EQ(0, pthread_barrier_init(&together, NULL, 2));
+	one.together = &together;
+	one.fd = &fd;
+	two = one;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, closer_main, &two));
+	for (i = 0; i < one.rounds; i++) {
+		fd = open(FS_DEVICE, O_RDONLY);
+		ASSERT_LE(0, fd);
+		pthread_barrier_wait(&together);
+		one.ret[i] = close_itself(fd);
+		pthread_barrier_wait(&together);
+		EXPECT_EQ(-EBADF, SYS(fcntl(fd, F_GETFD)));
+		EXPECT_EQ(-EBADF, one.ret[i] + two.ret[i]);
+	}
+	pthread_join(thread, NULL);
+	EXPECT_EQ(taint, file_number("/proc/sys/kernel/tainted"));
 }
 
 TEST_HARNESS_MAIN
