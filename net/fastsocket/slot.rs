@@ -178,7 +178,8 @@ impl Slot {
             return Err(Unfit::Spills);
         }
         let local = self.local.get(guard).ok_or(Unfit::Unserved)?;
-        if local.is_full() {
+        // What is pushed makes room here, and none for the program: its backlog bounds the socket's own queue.
+        if local.is_full() || self.primary.is_full() {
             return Err(Unfit::Spills);
         }
         Ok(local)
