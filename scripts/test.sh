@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # test.sh [SUITE...]: run the test suites in tools/testing/fastsocket/suites, those named or all, and
-# end with a line `N passed, N failed, N skipped`; begin by how long it may take and last took. Ends non-zero if a test failed or none passed.
+# end with a line `N passed, N failed, N skipped`; begin by how long it may take and last took. Ends
+# non-zero if a test failed or none passed.
 #
 # A suite is an executable that prints TAP: `ok N - name`, `not ok N - name`, `ok N - name # SKIP
 # why` at the start of a line count; everything else is shown and kept, and does not count. A suite
