@@ -93,7 +93,6 @@ void __fastsocket_listened(struct socket *sock)
 {
 	const struct fastsocket_ops *ops;
 	void *group;
-	int idx;
 
 	group = fastsocket_group(sock->sk);
 	if (group) {
@@ -103,11 +102,22 @@ void __fastsocket_listened(struct socket *sock)
 	/* A socket of the kernel's own is nobody's to spawn. */
 	if (!sock->file || !sk_is_tcp(sock->sk))
 		return;
-	idx = srcu_read_lock(&fastsocket_srcu);
+	/*
+	 * It waits for the socket's lock, which a user can keep for ever: that
+	 * the module cannot go meanwhile is an error for who unloads it, and
+	 * must not be a wait without end.
+	 */
+	rcu_read_lock();
 	ops = READ_ONCE(fastsocket_ops);
-	if (ops)
+	if (ops && !try_module_get(ops->owner))
+		ops = NULL;
+	rcu_read_unlock();
+	if (ops) {
+		struct module *owner = ops->owner;
+
 		ops->listened(sock);
-	srcu_read_unlock(&fastsocket_srcu, idx);
+		module_put(owner);
+	}
 }
 
 void __fastsocket_option_set(struct socket *sock)
