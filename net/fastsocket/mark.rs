@@ -23,7 +23,7 @@ use kernel::{
     },
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{RBTree, RBTreeNode},
     seq_file::SeqFile,
     seq_print,
     sync::{rcu, Arc, Mutex},
@@ -286,6 +286,9 @@ impl Holder {
     pub(crate) fn run(&self) -> Result {
         spawn::check_enabled()?;
         let scope = (!ffi::is_net_admin(None)).then(ffi::euid);
+        // Memory may be long in coming, and all who call listen(2) take the lock.
+        let (key, process) = ((scope, self.id()), kernel::current!().into());
+        let run = RBTreeNode::new(key, process, GFP_KERNEL_ACCOUNT)?;
         let mut runs = hooks::state()?.runs.lock();
         if self.held.load(Ordering::Relaxed) != NOT_HELD {
             return Err(EALREADY);
@@ -293,9 +296,7 @@ impl Holder {
         if runs.is_full(scope) {
             return Err(ENOSPC);
         }
-        let (key, process) = ((scope, self.id()), kernel::current!().into());
-        runs.0
-            .try_create_and_insert(key, process, GFP_KERNEL_ACCOUNT)?;
+        runs.0.insert(run);
         let held = scope.map_or(FOR_ALL, u64::from);
         self.held.store(held, Ordering::Relaxed);
         Ok(())
