@@ -222,7 +222,7 @@ impl Group {
     ///
     /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
     pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
-        let cpu = ffi::bound_cpu()?;
+        let cpu = ffi::served_cpu()?;
         let slot = self.slot(cpu).filter(|slot| slot.is_own())?;
         slot.attend(waits);
         if slot.is_due() {
