@@ -54,6 +54,7 @@ pub mod plot;
 pub mod plugin;
 pub mod raw;
 pub mod resolve;
+mod state;
 pub mod symbols;
 pub mod sys;
 pub mod text;

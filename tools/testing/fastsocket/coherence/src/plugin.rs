@@ -15,19 +15,17 @@
 //! translated, and the code is every processor's.
 
 use crate::{
-    guest,
     insn::Insn,
-    model::{self, Access, Model},
-    raw,
+    model::{self, Access},
+    state::{Block, State},
     symbols::Symbols,
     sys::{self, api},
 };
 use coherence_mark::Mark;
 use std::{
     cell::RefCell,
-    collections::{hash_map::Entry, HashMap},
     ffi::{c_char, c_int, c_uint, c_void, CStr},
-    fs, mem,
+    fs,
     path::PathBuf,
     ptr,
     sync::{
@@ -42,111 +40,22 @@ const PAGE: u64 = 4096;
 const LONGEST_INSN: usize = 15;
 
 /// What does not change once the plugin is installed.
-struct Config {
+pub(crate) struct Config {
     id: sys::PluginId,
-    cpus: u32,
-    slice: u64,
-    out: PathBuf,
-    symbols: Option<Symbols>,
+    pub(crate) cpus: u32,
+    pub(crate) slice: u64,
+    pub(crate) out: PathBuf,
+    pub(crate) symbols: Option<Symbols>,
 }
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
 /// Whether code is to be translated with its counts and accesses.
 static ARMED: AtomicBool = AtomicBool::new(false);
-/// Threads that ever ran a processor.
-static THREADS: AtomicU32 = AtomicU32::new(0);
 /// Regions that were written.
 static WRITTEN: AtomicU32 = AtomicU32::new(0);
 
-fn config() -> &'static Config {
+pub(crate) fn config() -> &'static Config {
     CONFIG.get().expect("set when the plugin was installed")
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Site {
-    code: u64,
-    caller: u64,
-    physical: u64,
-    access: Access,
-}
-
-/// A transfer's first virtual address, and how many there were.
-struct Seen {
-    data: u64,
-    count: u64,
-}
-
-/// A processor.
-struct Cpu {
-    emulated: *mut sys::CpuState,
-    counts: raw::Cpu,
-    /// The instruction that it executed last, if that repeats itself; otherwise zero.
-    repeated: u64,
-    /// The last block that was not of a helper, and whether one is being executed.
-    caller: u64,
-    in_helper: bool,
-}
-
-impl Cpu {
-    /// Who called the helper that is being executed; zero if none is.
-    fn caller_in_helper(&self) -> u64 {
-        if self.in_helper {
-            self.caller
-        } else {
-            0
-        }
-    }
-}
-
-/// What a block's callback is given: 16 bits of the number of its instructions, 48 of
-/// its address, which are zero if it is a helper's.
-#[derive(Clone, Copy)]
-struct Block(u64);
-
-impl Block {
-    const ADDRESS_BITS: u32 = 48;
-
-    fn new(address: u64, instructions: usize) -> Self {
-        let helper = config()
-            .symbols
-            .as_ref()
-            .is_some_and(|s| s.is_helper(address));
-        let address = if helper { 0 } else { address };
-        let below = u64::MAX >> (u64::BITS - Self::ADDRESS_BITS);
-        Self((instructions as u64) << Self::ADDRESS_BITS | address & below)
-    }
-
-    fn instructions(self) -> u64 {
-        self.0 >> Self::ADDRESS_BITS
-    }
-
-    fn is_helper(self) -> bool {
-        self.address() == 0
-    }
-
-    /// With the sign that a canonical address has.
-    fn address(self) -> u64 {
-        let unused = u64::BITS - Self::ADDRESS_BITS;
-        ((self.0 << unused) as i64 >> unused) as u64
-    }
-}
-
-/// What changes.
-struct State {
-    model: Model,
-    counting: bool,
-    cpus: Vec<Cpu>,
-    /// Which of them runs.
-    now: usize,
-    /// How many instructions it has executed in its turn.
-    turn: u64,
-    /// Where the emulator has the processor that runs in this thread.
-    current: *const *mut sys::CpuState,
-    sites: HashMap<Site, Seen>,
-    /// Turns of waiting loops in the kernel, by instruction and caller.
-    waits: HashMap<(u64, u64), u64>,
-    units: u64,
-    regions: Vec<raw::Region>,
 }
 
 thread_local! {
@@ -156,234 +65,6 @@ thread_local! {
 #[inline]
 fn with_state<R>(what: impl FnOnce(&mut State) -> R) -> R {
     STATE.with_borrow_mut(|state| what(state.get_or_insert_with(State::new)))
-}
-
-impl State {
-    #[cold]
-    fn new() -> Box<Self> {
-        if THREADS.fetch_add(1, Ordering::Relaxed) != 0 {
-            die("processors run in several threads; give -accel tcg,thread=single");
-        }
-        let cpus = (0..config().cpus).map(|n| Cpu {
-            // SAFETY: no more than a search.
-            emulated: unsafe { (api().qemu_get_cpu)(n as c_int) },
-            counts: raw::Cpu::default(),
-            repeated: 0,
-            caller: 0,
-            in_helper: false,
-        });
-        Box::new(Self {
-            model: Model::new(),
-            counting: false,
-            cpus: cpus.collect(),
-            now: 0,
-            turn: 0,
-            current: sys::current_cpu(),
-            sites: HashMap::new(),
-            waits: HashMap::new(),
-            units: 0,
-            regions: Vec::new(),
-        })
-    }
-
-    /// A block begins.
-    #[inline]
-    fn block(&mut self, block: Block) {
-        // SAFETY: a variable of the thread that this state belongs to.
-        let running = unsafe { *self.current };
-        if running != self.cpus[self.now].emulated {
-            self.switch(running);
-        }
-        let cpu = &mut self.cpus[self.now];
-        cpu.in_helper = block.is_helper();
-        if !cpu.in_helper {
-            cpu.caller = block.address();
-        }
-        self.turn += block.instructions();
-        if self.turn >= config().slice {
-            self.turn = 0;
-            // SAFETY: the processor that runs in this thread. Takes effect when the
-            // block is at its end.
-            unsafe { (api().cpu_exit)(running) };
-        }
-    }
-
-    fn switch(&mut self, running: *mut sys::CpuState) {
-        let found = self.cpus.iter().position(|cpu| cpu.emulated == running);
-        self.now = found.unwrap_or_else(|| die("a processor that was not there at the start"));
-        self.turn = 0;
-    }
-
-    /// An instruction. All turns of one that repeats itself are one.
-    #[inline]
-    fn instruction(&mut self, kernel: bool) {
-        let cpu = &mut self.cpus[self.now];
-        cpu.repeated = 0;
-        *if kernel {
-            &mut cpu.counts.kernel
-        } else {
-            &mut cpu.counts.user
-        } += 1;
-    }
-
-    /// A turn of a loop in the kernel that waits.
-    fn pause(&mut self, code: u64) {
-        self.instruction(true);
-        let cpu = &mut self.cpus[self.now];
-        cpu.counts.pauses += 1;
-        if self.counting {
-            *self
-                .waits
-                .entry((code, cpu.caller_in_helper()))
-                .or_insert(0) += 1;
-        }
-    }
-
-    fn repeat(&mut self, code: u64) {
-        let kernel = code >= KERNEL;
-        let cpu = &mut self.cpus[self.now];
-        if cpu.repeated == code {
-            *if kernel {
-                &mut cpu.counts.kernel_repeats
-            } else {
-                &mut cpu.counts.user_repeats
-            } += 1;
-        } else {
-            self.instruction(kernel);
-            self.cpus[self.now].repeated = code;
-        }
-    }
-
-    #[inline]
-    fn access(&mut self, code: u64, data: u64, physical: u64, access: Access) {
-        let line = physical >> model::LINE_SHIFT;
-        if self.model.access(self.now as u32, line, access) && self.counting {
-            self.transfer(code, data, physical, access);
-        }
-    }
-
-    #[inline(never)]
-    fn transfer(&mut self, code: u64, data: u64, physical: u64, access: Access) {
-        let cpu = &mut self.cpus[self.now];
-        let caller = cpu.caller_in_helper();
-        let of = &mut cpu.counts;
-        *match (code >= KERNEL, access) {
-            (true, Access::Load) => &mut of.kernel_loads,
-            (true, _) => &mut of.kernel_stores,
-            (false, Access::Load) => &mut of.user_loads,
-            (false, _) => &mut of.user_stores,
-        } += 1;
-        let site = Site {
-            code,
-            caller,
-            physical,
-            access,
-        };
-        match self.sites.entry(site) {
-            Entry::Occupied(mut seen) => seen.get_mut().count += 1,
-            Entry::Vacant(free) => {
-                free.insert(Seen { data, count: 1 });
-            }
-        }
-    }
-
-    /// All caches empty, and nothing counted.
-    fn warm(&mut self) {
-        self.model = Model::new();
-        self.counting = false;
-    }
-
-    fn begin(&mut self) {
-        self.counting = true;
-        self.units = 0;
-        self.sites.clear();
-        self.waits.clear();
-        for cpu in &mut self.cpus {
-            cpu.counts = raw::Cpu::default();
-        }
-    }
-
-    /// The region that ends here, unless none began.
-    fn end(&mut self) -> Option<raw::Region> {
-        if !mem::replace(&mut self.counting, false) {
-            return None;
-        }
-        let cpus: Vec<_> = self.cpus.iter().map(|cpu| cpu.counts).collect();
-        let mut total = raw::Cpu::default();
-        for cpu in &cpus {
-            total += *cpu;
-        }
-        let mut transfers: Vec<_> = self
-            .sites
-            .drain()
-            .map(|(site, seen)| raw::Transfer {
-                code: site.code,
-                caller: site.caller,
-                physical: site.physical,
-                data: seen.data,
-                access: site.access,
-                count: seen.count,
-            })
-            .collect();
-        transfers.sort_unstable();
-        let mut waits: Vec<_> = self
-            .waits
-            .drain()
-            .map(|((code, caller), count)| raw::Wait {
-                code,
-                caller,
-                count,
-            })
-            .collect();
-        waits.sort_unstable();
-        let guest = match &config().symbols {
-            Some(symbols) => guest::inspect(&guest::Current, symbols, config().cpus, &transfers),
-            None => raw::Guest::default(),
-        };
-        Some(raw::Region {
-            units: self.units,
-            total,
-            cpus,
-            transfers,
-            waits,
-            guest,
-        })
-    }
-
-    fn write(&mut self, region: raw::Region) {
-        self.regions.push(region);
-        let run = raw::Run {
-            format: raw::FORMAT,
-            slice: config().slice,
-            line: model::LINE,
-            regions: mem::take(&mut self.regions),
-        };
-        let text = serde_json::to_vec(&run).expect("numbers and text");
-        if let Err(error) = fs::write(&config().out, text) {
-            die(&format!("{}: {error}", config().out.display()));
-        }
-        WRITTEN.fetch_add(1, Ordering::Relaxed);
-        self.regions = run.regions;
-    }
-}
-
-/// Reads memory of the guest as the processor that runs sees it.
-impl guest::Memory for guest::Current {
-    fn read(&self, address: u64, to: &mut [u8]) -> bool {
-        let api = api();
-        // SAFETY: called from a callback of a processor, by `State::end`; the array is
-        // freed before its data is used by anyone else.
-        unsafe {
-            let array = (api.g_byte_array_new)();
-            let read = (api.qemu_plugin_read_memory_vaddr)(address, array, to.len())
-                && (*array).len as usize == to.len();
-            if read {
-                ptr::copy_nonoverlapping((*array).data, to.as_mut_ptr(), to.len());
-            }
-            (api.g_byte_array_free)(array, 1);
-            read
-        }
-    }
 }
 
 extern "C" fn on_translate(_: sys::PluginId, tb: *mut sys::Tb) {
@@ -522,6 +203,7 @@ extern "C" fn on_mark(_: c_uint, mark: *mut c_void) {
             state.units += 1;
         } else if let Some(region) = state.end() {
             state.write(region);
+            WRITTEN.fetch_add(1, Ordering::Relaxed);
             arm(false);
         }
     });
@@ -549,7 +231,7 @@ extern "C" fn on_exit(_: sys::PluginId, _: *mut c_void) {
     }
 }
 
-fn die(why: &str) -> ! {
+pub(crate) fn die(why: &str) -> ! {
     eprintln!("coherence: {why}");
     std::process::exit(1)
 }
