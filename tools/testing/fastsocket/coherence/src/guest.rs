@@ -18,10 +18,14 @@
 //! that `kmem_cache` points to has the name "kmem_cache". If anything is not as expected,
 //! less is told, and never something wrong that could have been noticed.
 //!
+//! Two more are read when the guest begins to warm up: `softirq_vec` has the functions of
+//! the softirqs, and `init_task` a name that shows where tasks have theirs.
+//!
 //! It is the state at the end of what was counted. A page that was given to another
 //! cache in the meantime is taken for the later one's.
 
 use crate::{
+    hooks::SOFTIRQ_COUNT,
     raw::{Cache, Guest, Slab, Table, Transfer},
     symbols::Symbols,
 };
@@ -70,6 +74,12 @@ mod cache {
     pub(super) const NAME_BEFORE: u64 = 256;
     /// No object is larger.
     pub(super) const LARGEST: u32 = 1 << 23;
+}
+
+/// `struct task_struct`.
+mod task {
+    /// No further than here is the name looked for.
+    pub(super) const SIZE: u64 = 8192;
 }
 
 /// A hash table that `tcp_hashinfo` leads to.
@@ -142,6 +152,31 @@ fn tables(memory: &impl Memory, symbols: &Symbols) -> Vec<Table> {
         .chain(perturb)
         .filter(|table| table.address != 0)
         .collect()
+}
+
+/// The functions that `softirq_vec` has, as many as there are softirqs.
+pub fn softirqs(memory: &impl Memory, symbols: &Symbols) -> Vec<u64> {
+    let Some(table) = symbols.find("softirq_vec") else {
+        return Vec::new();
+    };
+    (0..SOFTIRQ_COUNT as u64)
+        .map_while(|number| u64_at(memory, table + 8 * number))
+        .collect()
+}
+
+/// Where a `struct task_struct` has the name, by that of the first task, which is idle.
+pub fn task_name_offset(memory: &impl Memory, symbols: &Symbols) -> Option<u64> {
+    let first = symbols.find("init_task")?;
+    (0..task::SIZE)
+        .step_by(8)
+        .find(|offset| text_at(memory, first + offset).is_some_and(|name| name == "swapper/0"))
+}
+
+/// The name of a task, without which one it is of several that are alike.
+pub fn task_name(memory: &impl Memory, task: u64, offset: u64) -> Option<String> {
+    let name = text_at(memory, task + offset)?;
+    let (kind, _) = name.split_once('/').unwrap_or((&name, ""));
+    Some(kind.to_owned())
 }
 
 struct Reader<'a, M> {
@@ -308,6 +343,8 @@ ffffffff82000000 D kmem_cache
 ffffffff82000100 D __per_cpu_offset
 ffffffff82000200 B mem_section
 ffffffff82000300 B tcp_hashinfo
+ffffffff82000400 d softirq_vec
+ffffffff82001000 D init_task
 ";
     /// The `struct page` of page 0.
     const MAP0: u64 = 0xffff_ea00_0000_0000;
@@ -370,6 +407,32 @@ ffffffff82000300 B tcp_hashinfo
                 size: 16
             }]
         );
+    }
+
+    #[test]
+    fn softirqs_are_told() {
+        let (mut made, symbols) = (kernel(), Symbols::parse(MAP));
+        assert!(softirqs(&made, &symbols).is_empty());
+        made.put(0xffff_ffff_8200_0400, &[0; 80]);
+        made.put(0xffff_ffff_8200_0418, &7u64.to_le_bytes());
+        let told = softirqs(&made, &symbols);
+        assert_eq!((told.len(), told[0], told[3]), (10, 0, 7));
+        assert!(softirqs(&made, &Symbols::default()).is_empty());
+    }
+
+    #[test]
+    fn tasks_have_names() {
+        let (mut made, symbols) = (kernel(), Symbols::parse(MAP));
+        assert_eq!(task_name_offset(&made, &symbols), None);
+        made.put(0xffff_ffff_8200_1000, &[1; 64]);
+        made.put(0xffff_ffff_8200_1010, b"swapper/0\0");
+        let offset = task_name_offset(&made, &symbols).unwrap();
+        assert_eq!(offset, 0x10);
+        made.put(OWN + 0x10, b"rcu_preempt\0");
+        let name = |task| task_name(&made, task, offset);
+        assert_eq!(name(0xffff_ffff_8200_1000).unwrap(), "swapper");
+        assert_eq!(name(OWN).unwrap(), "rcu_preempt");
+        assert_eq!(name(0), None);
     }
 
     fn at(physical: u64) -> Transfer {

@@ -11,6 +11,8 @@ pub struct Insn {
     pub repeats: bool,
     /// `pause`, which every loop that waits for another processor has.
     pub pause: bool,
+    /// `iretq` or `sysretq`, which ends an interrupt or a system call.
+    pub leaves: bool,
 }
 
 impl Insn {
@@ -42,6 +44,7 @@ impl Insn {
             atomic: lock || (matches!(opcode, 0x86 | 0x87) && modrm < 0xc0),
             repeats: rep && matches!(opcode, 0x6c..=0x6f | 0xa4..=0xa7 | 0xaa..=0xaf),
             pause: bytes.first() == Some(&0xf3) && opcode == 0x90 && rex & 1 == 0,
+            leaves: rex & 8 != 0 && (opcode == 0xcf || (opcode, modrm) == (0x0f, 0x07)),
         }
     }
 }
@@ -90,6 +93,15 @@ mod tests {
         assert!(!Insn::decode(&[0x90]).pause);
         assert!(!Insn::decode(&[0x66, 0x90]).pause);
         assert!(!Insn::decode(&[0xf3, 0x41, 0x90]).pause); // xchg %r8,%rax
+    }
+
+    #[test]
+    fn ends_of_interrupts_and_system_calls() {
+        assert!(Insn::decode(&[0x48, 0xcf]).leaves); // iretq
+        assert!(Insn::decode(&[0x48, 0x0f, 0x07]).leaves); // sysretq
+        assert!(!Insn::decode(&[0xcf]).leaves); // iret
+        assert!(!Insn::decode(&[0x48, 0x0f, 0x05]).leaves); // syscall
+        assert!(!Insn::decode(&[0xc3]).leaves);
     }
 
     #[test]

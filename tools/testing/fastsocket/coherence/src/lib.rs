@@ -34,6 +34,12 @@
 //!   the processor itself reads (instructions, page tables) is not followed.
 //! - A load and a store of one instruction without a lock prefix are two accesses.
 //!
+//! # For what
+//!
+//! Each instruction of the kernel belongs to the entries that it is executed under: a system
+//! call, an interrupt, a softirq within them, a thread. [`entries`] follows them by
+//! what [`hooks`] finds in the code, and [`profile`] makes sums of them.
+//!
 //! # Which field of what
 //!
 //! The plugin notes for each pair of instruction and datum the physical and the
@@ -47,14 +53,20 @@
 //! have the figures of a model as well, apart from what was counted, and called so.
 
 pub mod compare;
+pub mod entries;
+pub mod executed;
 pub mod guest;
+pub mod hooks;
 pub mod insn;
 pub mod model;
 pub mod plot;
 pub mod plugin;
+pub mod profile;
 pub mod raw;
+mod registers;
 pub mod resolve;
 mod state;
 pub mod symbols;
 pub mod sys;
 pub mod text;
+mod work;

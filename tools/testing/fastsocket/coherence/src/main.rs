@@ -141,7 +141,8 @@ fn resolve(args: &Resolve) -> Result<(), String> {
         .ok()
         .filter(|run: &raw::Run| run.format == FORMAT)
         .ok_or_else(|| format!("{}: not what the plugin writes", args.counts.display()))?;
-    let report = resolve::report(&args.kernel, workload, &run, &symbols);
+    let report = resolve::report(&args.kernel, workload, &run, &symbols)
+        .map_err(|error| format!("{}: {error}", args.counts.display()))?;
     print(&report, args.top).map_err(|error| error.to_string())
 }
 

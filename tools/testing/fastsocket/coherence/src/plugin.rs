@@ -15,6 +15,8 @@
 //! translated, and the code is every processor's.
 
 use crate::{
+    guest,
+    hooks::Hook,
     insn::Insn,
     model::{self, Access},
     state::{Block, State},
@@ -84,7 +86,7 @@ extern "C" fn on_translate(_: sys::PluginId, tb: *mut sys::Tb) {
             let len = (api.qemu_plugin_insn_data)(insn, bytes.as_mut_ptr().cast(), bytes.len());
             let bytes = &bytes[..len.min(LONGEST_INSN)];
             if armed {
-                instrument(insn, bytes);
+                instrument(insn, bytes, i == 0);
             }
             if let Some(mark) = Mark::decode(bytes) {
                 let data = ptr::without_provenance_mut(mark as usize);
@@ -94,49 +96,126 @@ extern "C" fn on_translate(_: sys::PluginId, tb: *mut sys::Tb) {
     }
 }
 
-/// Has `insn` counted, and its accesses shown.
+/// Has `insn` counted, and its accesses shown. `first` says whether its block begins with it.
 ///
 /// # Safety
 ///
 /// `insn` is an instruction of the block that is being translated.
-unsafe fn instrument(insn: *mut sys::Insn, bytes: &[u8]) {
+unsafe fn instrument(insn: *mut sys::Insn, bytes: &[u8], first: bool) {
     let (api, is) = (api(), Insn::decode(bytes));
     // SAFETY: by the caller.
     let code = unsafe { (api.qemu_plugin_insn_vaddr)(insn) };
-    let on_exec = match code >= KERNEL {
-        _ if is.repeats => on_repeat,
-        true if is.pause => on_kernel_pause,
-        true => on_kernel,
-        false => on_user,
+    let on_exec = |callback, registers, data| {
+        let data = ptr::without_provenance_mut(data);
+        // SAFETY: by the caller.
+        unsafe { (api.qemu_plugin_register_vcpu_insn_exec_cb)(insn, callback, registers, data) };
     };
+    if code >= KERNEL {
+        let (slot, hook) = with_state(|state| {
+            let work = &mut state.work;
+            (work.executed.slot(code), work.hooks.find(code, is, first))
+        });
+        let count = match is {
+            _ if is.repeats => on_kernel_repeat,
+            _ if is.pause => on_kernel_pause,
+            _ => on_kernel,
+        };
+        // An instruction is of what begins with it, and of what ends with it.
+        let ends = hook == Some(Hook::Leave);
+        if ends {
+            on_exec(count, sys::NO_REGS, slot);
+        }
+        if let Some(hook) = hook {
+            let (callback, registers, data) = on_hook(hook, code);
+            on_exec(callback, registers, data);
+        }
+        if !ends {
+            on_exec(count, sys::NO_REGS, slot);
+        }
+    } else if is.repeats {
+        on_exec(on_user_repeat, sys::NO_REGS, code as usize);
+    } else {
+        on_exec(on_user, sys::NO_REGS, 0);
+    }
     let on_mem = if is.atomic { on_atomic } else { on_access };
     let data = ptr::without_provenance_mut(code as usize);
     // SAFETY: by the caller.
     unsafe {
-        (api.qemu_plugin_register_vcpu_insn_exec_cb)(insn, on_exec, sys::NO_REGS, data);
         (api.qemu_plugin_register_vcpu_mem_cb)(insn, on_mem, sys::NO_REGS, sys::MEM_RW, data);
     }
+}
+
+/// What is called for a hook at the address `code`, whether it reads registers, and what
+/// it is given.
+fn on_hook(hook: Hook, code: u64) -> (sys::VcpuCb, c_int, usize) {
+    let code = code as usize;
+    match hook {
+        Hook::Call => (on_call, sys::READ_REGS, 0),
+        Hook::CallFunction => (on_call_function, sys::NO_REGS, code),
+        Hook::Interrupt => (on_interrupt, sys::NO_REGS, code),
+        Hook::Leave => (on_leave, sys::NO_REGS, 0),
+        Hook::Softirq(number) => (on_softirq, sys::NO_REGS, number as usize),
+        Hook::BetweenSoftirqs => (on_between_softirqs, sys::NO_REGS, 0),
+        Hook::Switch => (on_switch, sys::READ_REGS, 0),
+        Hook::BeginTask => (on_begin_task, sys::NO_REGS, 0),
+    }
+}
+
+extern "C" fn on_call(_: c_uint, _: *mut c_void) {
+    with_state(State::call);
+}
+
+extern "C" fn on_call_function(_: c_uint, code: *mut c_void) {
+    with_state(|state| state.work.call_function(state.now, code.addr() as u64));
+}
+
+extern "C" fn on_interrupt(_: c_uint, code: *mut c_void) {
+    with_state(|state| state.work.entries.interrupt(state.now, code.addr() as u64));
+}
+
+extern "C" fn on_leave(_: c_uint, _: *mut c_void) {
+    with_state(|state| state.work.entries.leave(state.now));
+}
+
+extern "C" fn on_softirq(_: c_uint, number: *mut c_void) {
+    with_state(|state| state.work.entries.softirq(state.now, number.addr() as u32));
+}
+
+extern "C" fn on_between_softirqs(_: c_uint, _: *mut c_void) {
+    with_state(|state| state.work.entries.between_softirqs(state.now));
+}
+
+extern "C" fn on_switch(_: c_uint, _: *mut c_void) {
+    with_state(State::switch_task);
+}
+
+extern "C" fn on_begin_task(_: c_uint, _: *mut c_void) {
+    with_state(|state| state.work.begin_task(state.now, &guest::Current));
 }
 
 extern "C" fn on_block(_: c_uint, block: *mut c_void) {
     with_state(|state| state.block(Block(block.addr() as u64)));
 }
 
-extern "C" fn on_kernel(_: c_uint, _: *mut c_void) {
-    with_state(|state| state.instruction(true));
+extern "C" fn on_kernel(_: c_uint, slot: *mut c_void) {
+    with_state(|state| state.kernel(slot.addr()));
 }
 
 extern "C" fn on_user(_: c_uint, _: *mut c_void) {
-    with_state(|state| state.instruction(false));
+    with_state(State::user);
 }
 
-extern "C" fn on_kernel_pause(_: c_uint, code: *mut c_void) {
-    with_state(|state| state.pause(code.addr() as u64));
+extern "C" fn on_kernel_pause(_: c_uint, slot: *mut c_void) {
+    with_state(|state| state.pause(slot.addr()));
 }
 
 /// Under `-icount` each turn of a repeated instruction is an instruction of its own.
-extern "C" fn on_repeat(_: c_uint, code: *mut c_void) {
-    with_state(|state| state.repeat(code.addr() as u64));
+extern "C" fn on_kernel_repeat(_: c_uint, slot: *mut c_void) {
+    with_state(|state| state.kernel_repeat(slot.addr()));
+}
+
+extern "C" fn on_user_repeat(_: c_uint, code: *mut c_void) {
+    with_state(|state| state.user_repeat(code.addr() as u64));
 }
 
 extern "C" fn on_access(_: c_uint, info: sys::MemInfo, address: u64, code: *mut c_void) {

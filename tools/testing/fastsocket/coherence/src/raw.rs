@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
 /// What [`Run::format`] is, as long as the fields mean what they mean now.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One run of the emulator.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +35,10 @@ pub struct Region {
     pub transfers: Vec<Transfer>,
     /// Where the kernel waited for another processor, by address.
     pub waits: Vec<Wait>,
+    /// Instructions in the kernel, by what it ran for. Without symbols all are of one.
+    pub work: Vec<Work>,
+    /// [`crate::entries::Entries::unpaired`].
+    pub unpaired: u64,
     /// What the kernel's own tables said of the addresses at the end mark.
     pub guest: Guest,
 }
@@ -116,6 +120,28 @@ pub struct Wait {
     #[serde(with = "hex")]
     pub caller: u64,
     /// How many there were.
+    pub count: u64,
+}
+
+/// What was executed in the kernel on one path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Work {
+    /// The names of the entries, outermost first: a system call, an interrupt, a
+    /// softirq, a thread. None if that is not known.
+    pub path: Vec<String>,
+    /// How often the last of them was entered from what is before it.
+    pub entered: u64,
+    /// The instructions, by address.
+    pub executed: Vec<Executed>,
+}
+
+/// One instruction.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Executed {
+    /// Its address.
+    #[serde(with = "hex")]
+    pub code: u64,
+    /// How often it was executed.
     pub count: u64,
 }
 

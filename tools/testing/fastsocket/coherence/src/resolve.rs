@@ -5,6 +5,7 @@
 use crate::{
     model::{Access, LINE},
     plugin::KERNEL,
+    profile::Profile,
     raw::{self, Cpu, Guest, Slab},
     symbols::Symbols,
 };
@@ -229,13 +230,19 @@ pub struct Region {
     pub pairs: Vec<Sum<(Place, Place, Access)>>,
     /// Turns of waiting loops in the kernel, by function: the caller and the lock's.
     pub waits: Vec<Sum<String>>,
+    /// Instructions in the kernel.
+    pub profile: Profile,
     /// By processor.
     pub cpus: Vec<Cpu>,
 }
 
 impl Region {
-    /// Forgets what is beyond the first `top` of each list.
+    /// Forgets what is beyond the first `top` of each list of transfers and waits. The
+    /// instructions are kept whole, to be compared, unless nothing is to be kept.
     pub fn truncate(&mut self, top: usize) {
+        if top == 0 {
+            self.profile = Profile::default();
+        }
         self.functions.truncate(top);
         self.code.truncate(top);
         self.objects.truncate(top);
@@ -260,8 +267,8 @@ pub struct PerUnit {
     pub pauses: f64,
 }
 
-/// How often there was one thing: transfers, or turns.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// How often there was one thing: transfers, turns, or instructions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sum<K> {
     /// The thing.
     pub what: K,
@@ -271,7 +278,7 @@ pub struct Sum<K> {
     pub per_unit: f64,
 }
 
-fn sums<K: Ord>(counts: impl Iterator<Item = (K, u64)>, units: u64) -> Vec<Sum<K>> {
+pub(crate) fn sums<K: Ord>(counts: impl Iterator<Item = (K, u64)>, units: u64) -> Vec<Sum<K>> {
     let mut by_key = BTreeMap::new();
     for (what, count) in counts {
         *by_key.entry(what).or_insert(0) += count;
@@ -302,22 +309,24 @@ pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-/// Resolves all regions of a run of `workload` on `kernel`.
+/// Resolves all regions of a run of `workload` on `kernel`. An error if what was counted in
+/// one does not add up.
 pub fn report(
     kernel: &str,
     workload: Option<Workload>,
     run: &raw::Run,
     symbols: &Symbols,
-) -> Report {
-    Report {
+) -> Result<Report, String> {
+    let regions = run.regions.iter().map(|r| region(r, symbols));
+    Ok(Report {
         kernel: kernel.to_owned(),
         workload,
         slice: run.slice,
-        regions: run.regions.iter().map(|r| region(r, symbols)).collect(),
-    }
+        regions: regions.collect::<Result<_, _>>()?,
+    })
 }
 
-fn region(raw: &raw::Region, symbols: &Symbols) -> Region {
+fn region(raw: &raw::Region, symbols: &Symbols) -> Result<Region, String> {
     let data = Data::new(symbols, &raw.guest);
     let named: Vec<_> = raw
         .transfers
@@ -333,7 +342,7 @@ fn region(raw: &raw::Region, symbols: &Symbols) -> Region {
         .collect();
     let (total, units) = (raw.total, raw.units);
     let by = || named.iter();
-    Region {
+    Ok(Region {
         units,
         processors: raw.cpus.len(),
         total,
@@ -358,8 +367,9 @@ fn region(raw: &raw::Region, symbols: &Symbols) -> Region {
                 .map(|w| (code(symbols, w.code, w.caller).object, w.count)),
             units,
         ),
+        profile: Profile::new(raw, symbols)?,
         cpus: raw.cpus.clone(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -475,7 +485,7 @@ ffffffff82001000 D _end
                 ..Default::default()
             }],
         };
-        let report = report("stock", None, &run, &Symbols::parse(MAP));
+        let report = report("stock", None, &run, &Symbols::parse(MAP)).unwrap();
         let region = &report.regions[0];
         let of = |sums: &[Sum<Place>]| -> Vec<_> {
             sums.iter().map(|s| (s.what.to_string(), s.count)).collect()

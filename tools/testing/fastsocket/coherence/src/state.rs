@@ -5,11 +5,14 @@
 //! All of it belongs to the one thread that runs the processors.
 
 use crate::{
+    executed::Slot,
     guest,
     model::{self, Access, Model},
     plugin::{config, die, KERNEL},
     raw,
+    registers::Registers,
     sys::{self, api},
+    work::Work,
 };
 use std::{
     collections::{hash_map::Entry, HashMap},
@@ -93,10 +96,13 @@ impl Block {
 /// All that changes while the guest runs.
 pub(crate) struct State {
     model: Model,
+    pub(crate) work: Work,
+    /// Looked up when they are first asked for.
+    registers: Option<Registers>,
     counting: bool,
     cpus: Vec<Cpu>,
     /// Which of them runs.
-    now: usize,
+    pub(crate) now: usize,
     /// How many instructions it has executed in its turn.
     turn: u64,
     /// Where the emulator has the processor that runs in this thread.
@@ -124,6 +130,8 @@ impl State {
         });
         Box::new(Self {
             model: Model::new(),
+            work: Work::default(),
+            registers: None,
             counting: false,
             cpus: cpus.collect(),
             now: 0,
@@ -164,21 +172,28 @@ impl State {
         self.turn = 0;
     }
 
-    /// An instruction. All turns of one that repeats itself are one.
+    /// An instruction of the kernel. All turns of one that repeats itself are one.
     #[inline]
-    pub(crate) fn instruction(&mut self, kernel: bool) {
+    pub(crate) fn kernel(&mut self, slot: Slot) {
         let cpu = &mut self.cpus[self.now];
         cpu.repeated = 0;
-        *if kernel {
-            &mut cpu.counts.kernel
-        } else {
-            &mut cpu.counts.user
-        } += 1;
+        cpu.counts.kernel += 1;
+        self.work.count(self.now, slot);
+    }
+
+    /// An instruction of a program.
+    #[inline]
+    pub(crate) fn user(&mut self) {
+        let cpu = &mut self.cpus[self.now];
+        cpu.repeated = 0;
+        cpu.counts.user += 1;
+        self.work.entries.program(self.now);
     }
 
     /// A turn of a loop in the kernel that waits.
-    pub(crate) fn pause(&mut self, code: u64) {
-        self.instruction(true);
+    pub(crate) fn pause(&mut self, slot: Slot) {
+        self.kernel(slot);
+        let code = self.work.executed.address(slot);
         let cpu = &mut self.cpus[self.now];
         cpu.counts.pauses += 1;
         if self.counting {
@@ -189,19 +204,44 @@ impl State {
         }
     }
 
-    pub(crate) fn repeat(&mut self, code: u64) {
-        let kernel = code >= KERNEL;
+    pub(crate) fn kernel_repeat(&mut self, slot: Slot) {
+        let code = self.work.executed.address(slot);
         let cpu = &mut self.cpus[self.now];
         if cpu.repeated == code {
-            *if kernel {
-                &mut cpu.counts.kernel_repeats
-            } else {
-                &mut cpu.counts.user_repeats
-            } += 1;
+            cpu.counts.kernel_repeats += 1;
         } else {
-            self.instruction(kernel);
+            self.kernel(slot);
             self.cpus[self.now].repeated = code;
         }
+    }
+
+    pub(crate) fn user_repeat(&mut self, code: u64) {
+        let cpu = &mut self.cpus[self.now];
+        if cpu.repeated == code {
+            cpu.counts.user_repeats += 1;
+        } else {
+            self.user();
+            self.cpus[self.now].repeated = code;
+        }
+    }
+
+    fn registers(&mut self) -> &Registers {
+        self.registers.get_or_insert_with(|| {
+            Registers::find().unwrap_or_else(|| die("this QEMU shows no rax, rdi and rsi"))
+        })
+    }
+
+    /// A program makes the system call whose number is in a register.
+    pub(crate) fn call(&mut self) {
+        let number = self.registers().rax.read() as u32;
+        self.work.entries.call(self.now, number);
+    }
+
+    /// The kernel goes from one task to another; registers have them.
+    pub(crate) fn switch_task(&mut self) {
+        let registers = self.registers();
+        let (from, to) = (registers.rdi.read(), registers.rsi.read());
+        self.work.switch(self.now, from, to, &guest::Current);
     }
 
     #[inline]
@@ -240,6 +280,8 @@ impl State {
     /// All caches empty, and nothing counted.
     pub(crate) fn warm(&mut self) {
         self.model = Model::new();
+        self.work
+            .follow(config().cpus, &guest::Current, config().symbols.as_ref());
         self.counting = false;
     }
 
@@ -248,6 +290,7 @@ impl State {
         self.units = 0;
         self.sites.clear();
         self.waits.clear();
+        self.work.clear();
         for cpu in &mut self.cpus {
             cpu.counts = raw::Cpu::default();
         }
@@ -296,6 +339,8 @@ impl State {
             cpus,
             transfers,
             waits,
+            work: self.work.take(config().symbols.as_ref()),
+            unpaired: self.work.entries.unpaired(),
             guest,
         })
     }

@@ -2,7 +2,7 @@
 
 //! Names of addresses, by `System.map` and, for modules, `/proc/kallsyms`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 /// An address that has a name.
 struct Symbol {
@@ -79,6 +79,24 @@ impl Symbols {
         self.by_name.get(name).copied()
     }
 
+    /// Every name and its address, by name.
+    pub fn named(&self) -> impl Iterator<Item = (&str, u64)> {
+        let mut all: Vec<_> = self
+            .by_name
+            .iter()
+            .map(|(name, at)| (&**name, *at))
+            .collect();
+        all.sort_unstable();
+        all.into_iter()
+    }
+
+    /// Where a name and the next one that is elsewhere are.
+    pub fn extent(&self, name: &str) -> Option<Range<u64>> {
+        let start = self.find(name)?;
+        let after = self.sorted.partition_point(|s| s.address <= start);
+        Some(start..self.sorted.get(after)?.address)
+    }
+
     /// Whether an instruction is of a function that is better told with its caller.
     pub fn is_helper(&self, address: u64) -> bool {
         let bound = |name| self.find(name).unwrap_or(0);
@@ -141,6 +159,18 @@ not a line
         let symbols = Symbols::parse(MAP);
         assert_eq!(symbols.find("alias"), Some(0xffff_ffff_8100_0110));
         assert_eq!(symbols.find("nothing"), None);
+        let all: Vec<_> = symbols.named().collect();
+        assert!(all.is_sorted() && all.contains(&("alias", 0xffff_ffff_8100_0110)));
+    }
+
+    #[test]
+    fn a_name_reaches_to_the_next() {
+        let symbols = Symbols::parse(MAP);
+        let extent = 0xffff_ffff_8100_0110..0xffff_ffff_8100_0200;
+        assert_eq!(symbols.extent("sk_alloc"), Some(extent.clone()));
+        assert_eq!(symbols.extent("alias"), Some(extent));
+        assert_eq!(symbols.extent("last"), None);
+        assert_eq!(symbols.extent("nothing"), None);
     }
 
     #[test]

@@ -44,7 +44,7 @@ macro_rules! opaque {
         }
     )*};
 }
-opaque!(Tb Insn HwAddr CpuState);
+opaque!(Tb Insn HwAddr CpuState Register);
 
 /// `GByteArray`.
 #[repr(C)]
@@ -53,8 +53,25 @@ pub(crate) struct ByteArray {
     pub(crate) len: c_uint,
 }
 
+/// `GArray`.
+#[repr(C)]
+pub(crate) struct Array {
+    pub(crate) data: *const RegisterDescriptor,
+    pub(crate) len: c_uint,
+}
+
+/// `qemu_plugin_reg_descriptor`.
+#[repr(C)]
+pub(crate) struct RegisterDescriptor {
+    pub(crate) handle: *mut Register,
+    pub(crate) name: *const c_char,
+    pub(crate) feature: *const c_char,
+}
+
 /// `QEMU_PLUGIN_CB_NO_REGS`.
 pub(crate) const NO_REGS: c_int = 0;
+/// `QEMU_PLUGIN_CB_R_REGS`.
+pub(crate) const READ_REGS: c_int = 1;
 /// `QEMU_PLUGIN_MEM_RW`.
 pub(crate) const MEM_RW: c_int = 3;
 
@@ -113,6 +130,10 @@ functions! {
     fn qemu_plugin_get_hwaddr(MemInfo, u64) -> *mut HwAddr;
     fn qemu_plugin_hwaddr_is_io(*const HwAddr) -> bool;
     fn qemu_plugin_hwaddr_phys_addr(*const HwAddr) -> u64;
+
+    fn qemu_plugin_get_registers() -> *mut Array;
+    fn qemu_plugin_read_register(*mut Register, *mut ByteArray) -> c_int;
+    fn g_array_free(*mut Array, c_int) -> *mut c_char;
 
     fn qemu_plugin_read_memory_vaddr(u64, *mut ByteArray, usize) -> bool;
     fn g_byte_array_new() -> *mut ByteArray;
