@@ -37,6 +37,18 @@ const HELPERS: [&str; 12] = [
 /// Names that are no function's or variable's.
 const DULL: [&str; 5] = ["__pfx_", "__cfi_", "__UNIQUE_ID", "__ksymtab", "$"];
 
+/// A function of Rust as its source has it; other names as they are.
+fn plain(name: &str) -> String {
+    let (symbol, module) = name.split_once(' ').unwrap_or((name, ""));
+    let Ok(path) = rustc_demangle::try_demangle(symbol) else {
+        return name.to_owned();
+    };
+    match module {
+        "" => format!("{path:#}"),
+        module => format!("{path:#} {module}"),
+    }
+}
+
 impl Symbols {
     /// Reads lines of `ADDRESS TYPE NAME [MODULE]`; others are passed over.
     pub fn parse(text: &str) -> Self {
@@ -62,6 +74,7 @@ impl Symbols {
             };
             self.by_name.entry(name.clone()).or_insert(address);
             if !DULL.iter().any(|dull| name.starts_with(dull)) {
+                let name = plain(&name);
                 self.sorted.push(Symbol { address, name });
             }
         }
@@ -190,5 +203,13 @@ not a line
             symbols.lookup(0xffff_ffff_a000_0004),
             Some(("pick [fastsocket]", 4))
         );
+        let mangled = "_RNvMNtCs9REpuSGn6io_10fastsocket6acceptNtB2_4View9take_from";
+        symbols.add(&format!("ffffffffa0000100 t {mangled}\t[fastsocket]\n"));
+        assert_eq!(
+            symbols.lookup(0xffff_ffff_a000_0104),
+            Some(("<fastsocket::accept::View>::take_from [fastsocket]", 4))
+        );
+        let found = symbols.find(&format!("{mangled} [fastsocket]"));
+        assert_eq!(found, Some(0xffff_ffff_a000_0100));
     }
 }
