@@ -12,6 +12,7 @@
 //! between counts matter, and for nothing else: see [`LEFT_OUT`].
 
 use crate::{
+    difference::{self, differences, Counts},
     resolve::{ratio, rounded, Region, Report},
     text::{self, names, numbers, Column, List},
 };
@@ -140,6 +141,18 @@ impl Run {
             rank(&series.kind, KINDS),
             rank(&series.kernel, KERNELS),
         )
+    }
+
+    /// Instructions in the kernel by function.
+    fn functions(&self) -> Counts<'_> {
+        let region = &self.region;
+        Counts::of(&region.profile.functions, region.units)
+    }
+
+    /// And by entry.
+    fn entries(&self) -> Counts<'_> {
+        let entries = self.region.profile.entries.iter();
+        Counts::new(entries.map(|e| (&*e.what, e.own)), self.region.units)
     }
 
     fn counted(&self) -> Counted {
@@ -398,10 +411,33 @@ pub fn print_lists(to: &mut impl Write, runs: &[Run], top: usize) -> io::Result<
     Ok(())
 }
 
+/// By how many instructions in the kernel each run differs from the one before it, if both
+/// are of the same but for their series.
+pub fn print_differences(to: &mut impl Write, runs: &[Run], top: usize) -> io::Result<()> {
+    let comparable = |a: &Run, b: &Run| {
+        let cpus = |run: &Run| run.region.processors;
+        a.setting == b.setting && cpus(a) == cpus(b)
+    };
+    for two in runs.windows(2).filter(|two| comparable(&two[0], &two[1])) {
+        let (a, b) = (&two[0], &two[1]);
+        writeln!(
+            to,
+            "\nInstructions in the kernel, for each connection.\nA: {a}\nB: {b}\n"
+        )?;
+        let all = differences(&a.functions(), &b.functions());
+        difference::print(to, "function", &all, top)?;
+        writeln!(to)?;
+        let all = differences(&a.entries(), &b.entries());
+        difference::print(to, "entry, without what came in between", &all, top)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::{
+        profile::Profile,
         raw::Cpu,
         resolve::{Sum, Workload},
     };
@@ -450,6 +486,14 @@ pub(crate) mod tests {
                         per_unit: 0.4,
                     },
                 ],
+                profile: Profile {
+                    functions: vec![Sum {
+                        what: "tcp_ack".into(),
+                        count: 20 + transfers,
+                        per_unit: ratio(20 + transfers, 10),
+                    }],
+                    ..Default::default()
+                },
                 ..Default::default()
             }],
         }
@@ -689,5 +733,21 @@ CPUs  kernel      kind            cycles  throughput         CPUs
         assert!(text.starts_with("\nstock single on 1 CPU, lo, "), "{text}");
         assert!(text.contains("\n     0.500  tcp_v4_rcv\n"), "{text}");
         assert!(!text.contains("ip_rcv"), "{text}");
+    }
+
+    #[test]
+    fn runs_differ_from_the_one_before_that_is_like_them() {
+        let runs = sorted(vec![
+            run("fastsocket", "fastsocket", 4, 7),
+            run("stock", "single", 4, 0),
+            run("stock", "single", 1, 0),
+        ]);
+        let mut to = Vec::new();
+        print_differences(&mut to, &runs.unwrap(), 3).unwrap();
+        let text = String::from_utf8(to).unwrap();
+        assert_eq!(text.matches("\nA: ").count(), 1, "{text}");
+        assert!(text.contains("A: stock single on 4 CPUs, lo, "), "{text}");
+        assert!(text.contains("B: fastsocket on 4 CPUs, lo, "), "{text}");
+        assert!(text.contains("\n +0.7  2.0  2.7  tcp_ack\n"), "{text}");
     }
 }

@@ -53,6 +53,7 @@
 //! have the figures of a model as well, apart from what was counted, and called so.
 
 pub mod compare;
+pub mod difference;
 pub mod entries;
 pub mod executed;
 pub mod guest;

@@ -53,7 +53,7 @@ struct Compare {
     /// For the model: cycles a transfer
     #[arg(long, value_name = "CYCLES", default_value = "150", value_parser = not_negative)]
     latency: f64,
-    /// The first N of the lists of each run as well
+    /// The first N of the lists of each run as well, and of what it differs in from the one before
     #[arg(long, value_name = "N")]
     symbols: Option<usize>,
     /// Where to write the tables as JSON
@@ -172,6 +172,7 @@ fn compare(args: &Compare) -> Result<(), String> {
         comparison.print(&mut out)?;
         if let Some(top) = args.symbols {
             compare::print_lists(&mut out, &runs, top)?;
+            compare::print_differences(&mut out, &runs, top)?;
         }
         out.flush()
     };

@@ -2,7 +2,10 @@
 
 //! Text for a terminal: tables, and the lists of a region.
 
-use crate::resolve::{Region, Sum};
+use crate::{
+    profile::{Inclusive, Profile},
+    resolve::{Region, Sum},
+};
 use std::io::{self, Write};
 
 /// A column of a table.
@@ -91,6 +94,10 @@ pub fn table(to: &mut impl Write, columns: &[Column], rows: &[Vec<String>]) -> i
 /// One of the lists of a [`Region`].
 #[derive(Clone, Copy, Debug)]
 pub enum List {
+    /// The entries of [`Region::profile`].
+    Entries,
+    /// The functions of it.
+    Instructions,
     /// [`Region::functions`].
     Functions,
     /// [`Region::code`].
@@ -108,6 +115,8 @@ pub enum List {
 impl List {
     /// All there are.
     pub const ALL: &[List] = &[
+        List::Entries,
+        List::Instructions,
         List::Functions,
         List::Code,
         List::Objects,
@@ -116,7 +125,14 @@ impl List {
         List::Waits,
     ];
     /// Those that say enough of one of many runs.
-    pub const BRIEF: &[List] = &[List::Functions, List::Data, List::Pairs, List::Waits];
+    pub const BRIEF: &[List] = &[
+        List::Entries,
+        List::Instructions,
+        List::Functions,
+        List::Data,
+        List::Pairs,
+        List::Waits,
+    ];
 }
 
 /// The totals of a region for each connection, and the first `top` of each list.
@@ -147,6 +163,11 @@ pub fn region(to: &mut impl Write, region: &Region, top: usize) -> io::Result<()
 pub fn lists(to: &mut impl Write, region: &Region, which: &[List], top: usize) -> io::Result<()> {
     for one in which {
         match one {
+            List::Entries => entries(to, &region.profile)?,
+            List::Instructions => {
+                let functions = &region.profile.functions;
+                list(to, "executed", "function", functions, top, name)?;
+            }
             List::Functions => {
                 list(to, TRANSFERS, "function", &region.functions, top, name)?;
             }
@@ -170,6 +191,31 @@ pub fn lists(to: &mut impl Write, region: &Region, which: &[List], top: usize) -
 }
 
 const TRANSFERS: &str = "transfers";
+
+/// All of them, since they are few.
+fn entries(to: &mut impl Write, profile: &Profile) -> io::Result<()> {
+    if profile.entries.is_empty() {
+        return Ok(());
+    }
+    let cells = |entry: &Inclusive| {
+        vec![
+            format!("{:.2}", entry.entered_per_unit),
+            format!("{:.1}", entry.own_per_unit),
+            format!("{:.1}", entry.inclusive_per_unit),
+            entry.what.clone(),
+        ]
+    };
+    let rows: Vec<_> = profile.entries.iter().map(cells).collect();
+    writeln!(to)?;
+    table(to, &ENTRIES, &rows)
+}
+
+const ENTRIES: [Column; 4] = [
+    numbers("", "entered"),
+    numbers("kernel instructions", "own"),
+    numbers("kernel instructions", "inclusive"),
+    names("entry"),
+];
 
 fn name(what: &impl ToString) -> String {
     what.to_string()
@@ -240,6 +286,35 @@ mod tests {
             "   long group\na           b  c\nx           1  y\n"
         );
         assert_eq!(text(&columns[..1], &[]), "a\n");
+    }
+
+    #[test]
+    fn all_entries_are_shown() {
+        let entry = |what: &str, entered_per_unit| Inclusive {
+            what: what.into(),
+            entered: 4,
+            own: 9,
+            inclusive: 21,
+            entered_per_unit,
+            own_per_unit: 4.5,
+            inclusive_per_unit: 10.5,
+        };
+        let region = Region {
+            profile: Profile {
+                entries: vec![entry("syscall connect", 2.0), entry("idle", 0.0)],
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let mut to = Vec::new();
+        lists(&mut to, &region, &[List::Entries, List::Instructions], 1).unwrap();
+        assert_eq!(
+            String::from_utf8(to).unwrap(),
+            "\n         kernel instructions\n\
+             entered  own       inclusive  entry\n   \
+             2.00  4.5            10.5  syscall connect\n   \
+             0.00  4.5            10.5  idle\n\n"
+        );
     }
 
     #[test]
