@@ -100,6 +100,31 @@ pub(crate) fn set_up_network(args: &Args) -> io::Result<()> {
     Ok(())
 }
 
+/// What TCP is to do, in the network namespaces of servers and clients.
+pub(crate) fn set_up_tcp(args: &Args) -> io::Result<()> {
+    if !args.tcp_no_metrics_save {
+        return Ok(());
+    }
+    write_no_metrics_save()?;
+    if args.network == Network::Lo {
+        return Ok(());
+    }
+    sys::fork_and_wait(|| {
+        sys::enter_network(CLIENTS)?;
+        write_no_metrics_save()
+    })
+}
+
+fn write_no_metrics_save() -> io::Result<()> {
+    const FILE: &str = "/proc/sys/net/ipv4/tcp_no_metrics_save";
+    fs::write(FILE, "1").map_err(|error| named(FILE, error))
+}
+
+/// Whether AppArmor is on: a task has a label of its then.
+pub(crate) fn has_apparmor() -> bool {
+    fs::read("/proc/self/attr/apparmor/current").is_ok()
+}
+
 /// Has `ip` do what `lines` say.
 fn ip(options: &[&str], lines: &[String]) -> io::Result<()> {
     const BATCH: &str = "/ip.batch";

@@ -85,6 +85,9 @@ struct Args {
     /// And before them
     #[arg(long, default_value_t = 20)]
     warm_up: u32,
+    /// Keep nothing of what TCP learns of a peer: tcp_no_metrics_save=1; needs a guest's init
+    #[arg(long)]
+    tcp_no_metrics_save: bool,
     /// Print the addresses of what is in modules, as in /proc/kallsyms
     #[arg(long)]
     #[serde(skip)]
@@ -96,6 +99,8 @@ struct Args {
 struct Statement<'a> {
     #[serde(flatten)]
     args: &'a Args,
+    /// Whether AppArmor is on, which looks at each socket call.
+    apparmor: bool,
     /// Connections that workers accepted before the marks.
     accepted: u32,
     /// And those of them that their own CPU had received.
@@ -142,6 +147,7 @@ fn run(args: &Args) -> io::Result<()> {
     }
     let statement = Statement {
         args,
+        apparmor: init::has_apparmor(),
         accepted: shared.accepted.get(),
         accepted_local: shared.accepted_local.get(),
     };
@@ -158,6 +164,7 @@ fn main() -> ExitCode {
         init::set_up().and_then(|words| {
             let args = Args::parse_from(words);
             init::set_up_network(&args)?;
+            init::set_up_tcp(&args)?;
             if args.kind == Kind::Fastsocket {
                 init::load_module()?;
             }

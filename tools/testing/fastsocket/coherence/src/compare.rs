@@ -31,6 +31,10 @@ pub struct Setting {
     pub clients: String,
     /// Whether there was a backend.
     pub proxy: bool,
+    /// As in [`crate::resolve::Workload`].
+    pub tcp_no_metrics_save: bool,
+    /// The same.
+    pub apparmor: bool,
     /// As in [`Report`]. Counts with another are not comparable.
     pub slice: u64,
 }
@@ -43,7 +47,15 @@ impl Display for Setting {
             "many" => write!(f, "{network}, many client addresses")?,
             _ => write!(f, "{network}, client addresses: {clients}")?,
         }
-        f.write_str(if self.proxy { ", proxy" } else { "" })?;
+        for (is, what) in [
+            (self.proxy, "proxy"),
+            (self.tcp_no_metrics_save, "tcp_no_metrics_save=1"),
+            (self.apparmor, "AppArmor"),
+        ] {
+            if is {
+                write!(f, ", {what}")?;
+            }
+        }
         write!(f, "; a slice is {} instructions", self.slice)
     }
 }
@@ -118,6 +130,8 @@ impl Run {
                 network: workload.network,
                 clients: workload.clients,
                 proxy: workload.proxy,
+                tcp_no_metrics_save: workload.tcp_no_metrics_save,
+                apparmor: workload.apparmor,
                 slice: report.slice,
             },
             series: Series {
@@ -135,7 +149,7 @@ impl Run {
         (
             &setting.network,
             rank(&setting.clients, &["one", "many"]),
-            setting.proxy,
+            (setting.proxy, setting.tcp_no_metrics_save, setting.apparmor),
             setting.slice,
             self.region.processors,
             rank(&series.kind, KINDS),
@@ -455,6 +469,8 @@ pub(crate) mod tests {
             workload: Some(Workload {
                 kind: kind.into(),
                 proxy: false,
+                tcp_no_metrics_save: false,
+                apparmor: false,
                 network: "lo".into(),
                 clients: "one".into(),
                 connections: 5,
@@ -674,6 +690,14 @@ CPUs  kernel      kind            cycles  throughput         CPUs
             "stock-single-4 and again are both stock single on 4 CPUs, \
              lo, one client address; a slice is 200 instructions"
         );
+        let mut guarded = run("stock", "single", 4, 0);
+        guarded.setting.apparmor = true;
+        guarded.setting.tcp_no_metrics_save = true;
+        assert_eq!(
+            guarded.setting.to_string(),
+            "lo, one client address, tcp_no_metrics_save=1, AppArmor; a slice is 200 instructions"
+        );
+        assert!(sorted(vec![run("stock", "single", 4, 0), guarded]).is_ok());
         // Of which anything is another is not the same.
         let mut slice = run("stock", "single", 4, 0);
         slice.setting.slice = 50;

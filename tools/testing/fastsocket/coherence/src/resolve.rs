@@ -184,6 +184,12 @@ pub struct Workload {
     pub network: String,
     /// The addresses of the clients: one or many.
     pub clients: String,
+    /// Whether TCP kept nothing of its peers.
+    #[serde(default)]
+    pub tcp_no_metrics_save: bool,
+    /// Whether AppArmor was on.
+    #[serde(default)]
+    pub apparmor: bool,
     /// Connections that each client made between the marks.
     pub connections: u32,
     /// And before them.
