@@ -9,6 +9,7 @@
 #   -c CPUS    number of CPUs, 4 if not given
 #   -s INSNS   the least number of instructions after which the next CPU runs, 200 if not given
 #   -r SEED    of the guest's random numbers, so of its hash tables; 1 if not given
+#   -a         with AppArmor on, which has no profile there but is asked at each call for a socket
 #   -t SECS    the longest that it may take, 1800 if not given
 #
 # Beside OUT.json stands OUT.log, the guest's console.
@@ -18,13 +19,14 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-kind=vm cpus=4 slice=200 seed=1 limit=1800
-while getopts k:c:s:r:t: opt; do
+kind=vm cpus=4 slice=200 seed=1 apparmor=0 limit=1800
+while getopts k:c:s:r:at: opt; do
 	case $opt in
 	k) kind=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	s) slice=$OPTARG ;;
 	r) seed=$OPTARG ;;
+	a) apparmor=1 ;;
 	t) limit=$OPTARG ;;
 	*) sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
@@ -44,6 +46,9 @@ init=$cargo/x86_64-unknown-linux-gnu/release/coherence-workload
 for f in "$plugin" "$init"; do
 	[ -r "$f" ] || die "there is no $f: run 'scripts/tools.sh build' and 'scripts/tools.sh static'"
 done
+if [ $apparmor = 1 ] && ! grep -qx CONFIG_SECURITY_APPARMOR=y "$kernel/.config"; then
+	die "the kernel in $kernel has no AppArmor"
+fi
 if [ "${1:-}" = --help ]; then exec "$init" --help; fi
 
 root=$(mktemp -d)
