@@ -6,9 +6,11 @@
 # guest are in build/bench/NAME/.
 #
 #   quick   4 CPUs, and 24 for the two kinds that keep connections where they are; the patched kernel alone
-#   full    the stock kernel's kinds and ours on 1 to 24 CPUs; then proxies, other networks and addresses
+#   full    the stock kernel's kinds and ours on 1 to 24 CPUs; then proxies, other networks and addresses,
+#           without TCP's metrics of peers, and with AppArmor
 #
-# From the environment: SYMBOLS=1 adds the functions and fields that have most transfers. CONNECTIONS is
+# From the environment: SYMBOLS=1 adds the functions and fields that have most transfers, the functions that
+# execute most instructions in the kernel, what it executes them for, and by how much the kinds differ. CONNECTIONS is
 # what each client makes while it is counted, WARM_UP before that; SLICE is count.sh's -s, SEED its -r.
 # CPI and LATENCY are the parameters of the model, in cycles.
 
@@ -19,13 +21,14 @@ set -euo pipefail
 name=${1:-}
 connections=${CONNECTIONS:-40} warm_up=${WARM_UP:-40} slice=${SLICE:-200} seed=${SEED:-1}
 dir=$BUILD/bench/$name
+options='' # of count.sh, for the guests that follow
 guests=()
 
 # guest KERNEL KIND CPUS WORKLOAD-ARGUMENTS: one more to be counted.
 guest() {
 	local kernel=$1 kind=$2 cpus=$3
 	shift 3
-	guests+=("$kernel $cpus --kind $kind --connections $connections --warm-up $warm_up $*")
+	guests+=("$kernel $cpus ${options:--} --kind $kind --connections $connections --warm-up $warm_up $*")
 }
 
 # What a user would run instead, and ours.
@@ -50,6 +53,10 @@ full)
 		kinds stock "$cpus" --network veth
 		kinds stock "$cpus" --network veth-rps --clients many
 	done
+	for cpus in 24 4; do kinds stock "$cpus" --tcp-no-metrics-save; done
+	options=-a
+	guest stock reuseport-cbpf 24
+	guest vm fastsocket 24
 	;;
 *)
 	sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
@@ -65,10 +72,10 @@ export SCRIPTS=$TOP/scripts DIR=$dir SLICE=$slice SEED=$seed
 # shellcheck disable=SC2016
 printf '%s\n' "${guests[@]}" | xargs -P "$(nproc)" -d "\n" -n 1 bash -c '
 	set -- $1
-	kernel=$1 cpus=$2
-	shift 2
-	out=$DIR/$(printf "%s %s-cpus %s" "$kernel" "$cpus" "$*" | sed "s/--connections .* --warm-up [0-9]*//; s/[- ]\{1,\}/-/g; s/-$//").json
-	"$SCRIPTS/count.sh" -k "$kernel" -c "$cpus" -s "$SLICE" -r "$SEED" "$out" -- "$@" || exit 255
+	kernel=$1 cpus=$2 options=${3#-}
+	shift 3
+	out=$DIR/$(printf "%s %s-cpus %s %s" "$kernel" "$cpus" "$*" "${options:+apparmor}" | sed "s/--connections .* --warm-up [0-9]*//; s/[- ]\{1,\}/-/g; s/-$//").json
+	"$SCRIPTS/count.sh" -k "$kernel" ${options:+"-$options"} -c "$cpus" -s "$SLICE" -r "$SEED" "$out" -- "$@" || exit 255
 	printf "fastsocket: counted %s\n" "$(basename "$out" .json)" >&2
 ' count || die "not all could be counted"
 
