@@ -13,11 +13,33 @@ fi
 dir=$BUILD/logs/count
 mkdir -p "$dir"
 
-# count NAME CPUS WORKLOAD-ARGUMENTS
-count() {
-	local name=$1 cpus=$2
-	shift 2
-	try "counted: $name" scripts/count.sh -c "$cpus" "$dir/$name.json" -- --connections 10 --warm-up 20 "$@"
+# The guests that are counted in: NAME CPUS OPTIONS WORKLOAD-ARGUMENTS, where - is no option of count.sh.
+guests=(
+	"fastsocket 2 - --kind fastsocket"
+	"again 2 - --kind fastsocket"
+	"single 2 - --kind single"
+	"alone 1 - --kind reuseport"
+	"forgetful 2 - --kind fastsocket --tcp-no-metrics-save"
+	"guarded 2 -a --kind fastsocket"
+	"proxy 2 - --kind fastsocket --proxy --network veth-rps --clients many"
+)
+
+# Each is one thread of QEMU: as many at a time as there are CPUs.
+count_all() {
+	export DIR=$dir
+	# shellcheck disable=SC2016
+	printf '%s\n' "${guests[@]}" | xargs -P "$(nproc)" -d "\n" -n 1 bash -c '
+		set -- $1
+		name=$1 cpus=$2 option=${3#-}
+		shift 3
+		scripts/count.sh ${option:+"-$option"} -c "$cpus" "$DIR/$name.json" -- --connections 10 --warm-up 20 "$@" 2>&1 |
+			sed "s/^/# $name: /"
+	' count
+}
+
+# counted NAME: whether there are counts of that guest.
+counted() {
+	if [ -s "$dir/$1.json" ]; then ok "counted: $1"; else not_ok "counted: $1"; return 1; fi
 }
 
 # holds NAME CONDITION FILE...: a condition of jq on the counts in the files, as an array.
@@ -35,24 +57,44 @@ holds() {
 try "tools: build" scripts/tools.sh build
 try "tools: static" scripts/tools.sh static
 
-if count fastsocket 2 --kind fastsocket && count again 2 --kind fastsocket; then
+rm -f "$dir"/*.json
+count_all
+if counted fastsocket && counted again; then
 	try "the same inputs give the same bytes" cmp "$dir/fastsocket.json" "$dir/again.json"
 	holds "as many connections as were asked for" '.[0].regions[0].units == 20' "$dir/fastsocket.json"
 	holds "all accepts are local" '.[0].workload | .accepted == 40 and .accepted_local == 40' "$dir/fastsocket.json"
 	holds "transfers have names: data of slabs and per-CPU variables" '
 		.[0].regions[0] | ([.objects[].what] | any(startswith("slab ")) and any(startswith("percpu ")))
 		and ([.pairs[].what[0]] | any(test("tcp_")))' "$dir/fastsocket.json"
+	holds "instructions by function, by entry and by path have the total as their sum" '
+		.[0].regions[0] | .total.kernel == ([.profile.functions[].count] | add)
+		and .total.kernel == ([.profile.entries[].own] | add)
+		and .total.kernel == ([.profile.paths[].count] | add)' "$dir/fastsocket.json"
+	# Who is blocked in one system call would be seen to make another, had it what others do.
+	holds "each entry has its return, and a connection one accept and one connect" '
+		.[0].regions[0].profile | .unpaired == 0
+		and ([.entries[] | select(.what == "syscall accept4" or .what == "syscall connect") | .entered] == [20, 20])
+		and ([.entries[] | select(.what == "softirq net_rx") | .entered > 20] == [true])
+		and ([.functions[].what] | any(startswith("tcp_v4_rcv")) and any(endswith("[fastsocket]")))' \
+		"$dir/fastsocket.json"
 fi
-if count single 2 --kind single; then
+if counted single; then
 	holds "one listener costs more than twice the transfers" \
 		'(.[0].regions[0].per_unit.kernel_transfers) > 2 * .[1].regions[0].per_unit.kernel_transfers' \
 		"$dir/single.json" "$dir/fastsocket.json"
 fi
-if count alone 1 --kind reuseport; then
+if counted alone; then
 	holds "one CPU has nobody to share with" '.[0].regions[0] | .total.kernel_loads + .total.kernel_stores
 		+ .total.user_loads + .total.user_stores == 0 and .per_unit.kernel > 50000' "$dir/alone.json"
 fi
-count proxy 2 --kind fastsocket --proxy --network veth-rps --clients many &&
+counted forgetful && holds "without TCP's metrics of peers there are fewer transfers" '
+	.[0].workload.tcp_no_metrics_save and .[0].regions[0].per_unit.kernel_transfers
+		< .[1].regions[0].per_unit.kernel_transfers' "$dir/forgetful.json" "$dir/fastsocket.json"
+counted guarded && holds "AppArmor is on when it is asked for, and costs instructions" '
+	.[0].workload.apparmor and (.[1].workload.apparmor | not)
+	and .[0].regions[0].per_unit.kernel > .[1].regions[0].per_unit.kernel' \
+	"$dir/guarded.json" "$dir/fastsocket.json"
+counted proxy &&
 	holds "a proxy's connections are counted in pairs" \
 		'.[1].regions[0].per_unit.kernel > 1.7 * .[0].regions[0].per_unit.kernel' \
 		"$dir/alone.json" "$dir/proxy.json"
@@ -63,5 +105,5 @@ status=$?
 if [ $status = 0 ]; then ok "the workload in an ordinary guest"; else not_ok "the workload: $(guest_status $status)"; fi
 
 try "they are put side by side" build/cargo/release/fastsocket-coherence compare --symbols 3 \
-	--json "$dir.json" --svg "$dir.svg" "$dir"/{fastsocket,single,alone,proxy}.json
+	--json "$dir.json" --svg "$dir.svg" "$dir"/{fastsocket,single,alone,forgetful,guarded,proxy}.json
 plan
