@@ -210,4 +210,43 @@ FS_TEST(hs, overflow)
 	EXPECT_EQ(1, i);
 }
 
+/*
+ * Who looks and never takes, as a worker does that is out of descriptors, has
+ * two queues that fill: its own, and the socket's. Neither grows beyond the
+ * backlog, however long clients come.
+ */
+FS_TEST(hs, backlog_of_who_only_looks)
+{
+	int c, epfd, backlog = 4, queues = variant->spawned ? 2 : 1, tries = 0;
+	long long end = now_ms() + 10 * QUIET_MS;
+	socklen_t len = sizeof(struct tcp_info);
+	struct tcp_info info;
+	__u32 most = 0;
+
+	ASSERT_EQ(0, sysctl("tcp_syncookies", "0"));
+	ASSERT_EQ(0, pin_to(cpu_id(0)));
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK, false));
+	ASSERT_EQ(0, listen(self->l.fd, backlog));
+	if (variant->spawned)
+		ASSERT_EQ(0, fs_spawn(self->l.fd, cpu_id(0)));
+	epfd = consumer(self->l.fd, EPOLLIN);
+	ASSERT_LE(0, epfd);
+	while (now_ms() < end || tries < 10 * backlog) {
+		c = client_start(&self->l, tries++);
+		ASSERT_LE(0, c);
+		/* One that is in is as good as one that is dropped. */
+		poll_one(c, POLLOUT, 5);
+		close(c);
+		ASSERT_LE(0, poll_one(epfd, POLLIN, 0));
+		ASSERT_EQ(0, getsockopt(self->l.fd, IPPROTO_TCP, TCP_INFO, &info, &len));
+		if (info.tcpi_unacked > most)
+			most = info.tcpi_unacked;
+	}
+	ksft_print_msg("of %d, %u waited at most\n", tries, most);
+	/* The test fills them: it would not see anything otherwise. */
+	EXPECT_LT(backlog, most);
+	EXPECT_GE(queues * (backlog + 1), most);
+	close(epfd);
+}
+
 TEST_HARNESS_MAIN
