@@ -10,10 +10,8 @@
 # that ends non-zero without a failed test, or tells of fewer tests than its plan (1..N), counts as
 # one failed test. Needs no terminal and no standard input.
 #
-# Suites run one after the other. With FASTSOCKET_AT_ONCE=N, those whose names begin with 2 or more run
-# side by side, N at a time, and are shown in order; the others build what they need. A guest of four
-# emulated CPUs is busy on two cores: with less for each guest, tests that race against its clock may fail.
-# Before the last line is a table of the time that each suite took, and each guest and build in it.
+# Suites run one after the other; within one, guests run side by side where cores would be idle. Before the
+# last line is a table of the time that each suite took, and each guest and build in it.
 #
 # FASTSOCKET_SOAK=1 takes the long settings (`make soak`). FASTSOCKET_SUITE_TIMEOUT is the longest that a
 # suite may take, FASTSOCKET_TEST_TIMEOUT that all may take, in seconds: what has not ended by then is
@@ -45,20 +43,18 @@ if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then limit=14400 all=28800 took=$CACHE/soak.s
 all=${FASTSOCKET_TEST_TIMEOUT:-$all}
 limit=${FASTSOCKET_SUITE_TIMEOUT:-$limit}
 deadline=$((SECONDS + all))
-at_once=${FASTSOCKET_AT_ONCE:-1}
 mkdir -p "$BUILD/logs"
 cd "$BUILD/logs" || exit 1
 rm -f "${suites[@]/%/.log}" "${suites[@]/%/.end}"
 begin=$SECONDS
-scheduler=''
-trap '[ -z "$scheduler" ] || kill "$scheduler" 2>/dev/null' EXIT
+running=''
+trap '[ -z "$running" ] || kill "$running" 2>/dev/null' EXIT
 trap 'exit 130' INT TERM
 
 # run SUITE: what it prints goes to SUITE.log; its status, and the seconds that it took, to SUITE.end.
 run() {
 	local suite=$1 start=$SECONDS longest=$((deadline - SECONDS)) pid status=124
 	[ "$longest" -le "$limit" ] || longest=$limit
-	: >"$suite.log"
 	if [ "$longest" -gt 0 ]; then
 		timeout -k 30 "$longest" "$TOP/$dir/$suite.sh" >>"$suite.log" 2>&1 &
 		pid=$!
@@ -70,20 +66,6 @@ run() {
 	[ "$status" != 124 ] || echo "# $suite: ended after $((SECONDS - start)) s, the time was up" >>"$suite.log"
 	echo "$status $((SECONDS - start))" >"$suite.end.new"
 	mv "$suite.end.new" "$suite.end"
-}
-
-schedule() {
-	local suite pids=()
-	# What runs in the background does not see a Ctrl-C.
-	trap 'kill "${pids[@]}" 2>/dev/null; exit' TERM
-	for suite in "${suites[@]}"; do
-		case $suite in [01]*) wait ;; esac
-		while [ "$(jobs -pr | wc -l)" -ge "$at_once" ]; do wait -n; done
-		run "$suite" &
-		pids+=($!)
-		case $suite in [01]*) wait ;; esac
-	done
-	wait
 }
 
 # show SUITE: what it prints, until it has ended.
@@ -133,17 +115,17 @@ time_table() {
 
 echo "# ends within $(((all + 59) / 60)) minutes$([ $# -gt 0 ] || [ ! -e "$took" ] || echo "; took $(($(<"$took") / 60)) the last time")"
 passed=0 failed=0 skipped=0 failures=()
-schedule &
-scheduler=$!
 for suite in "${suites[@]}"; do
-	until [ -e "$suite.log" ]; do sleep 0.2; done
 	echo "# suite $suite"
+	: >"$suite.log"
+	run "$suite" &
+	running=$!
 	show "$suite"
 	read -r status seconds <"$suite.end"
 	count "$suite" "$status"
 	echo "# suite $suite: $counted, $seconds s"
+	running=''
 done
-scheduler=''
 
 for b in "${failures[@]}"; do echo "# failed: $b"; done
 time_table

@@ -78,6 +78,24 @@ guest() {
 	return "${PIPESTATUS[0]}"
 }
 
+# start NAME OPTIONS...: as guest, but beside others: as many as there are CPUs. finish NAME waits for it, and
+# ends with the command's status. Most guests leave a core idle for half of the time.
+declare -A started
+start() {
+	local name=$1
+	while [ "$(jobs -pr | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+	rm -f "$BUILD/logs/$name.status"
+	{
+		guest "$@"
+		echo $? >"$BUILD/logs/$name.status"
+	} | sed -u "/^# time: /!s/^# /# $name: /" &
+	started[$name]=$!
+}
+finish() {
+	wait "${started[$1]}" 2>/dev/null
+	return "$(cat "$BUILD/logs/$1.status")"
+}
+
 # selftests DIR TARGET...: the kernel's make for selftests in DIR, for the headers of the vm kernel.
 selftests() {
 	local dir=$1
