@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# run-selftests.sh DIR TEST...: run kselftests in a guest, as kselftest's own runner does: each in
-# DIR with a time limit, its output as comments, then one TAP line; status 4 is a skip. LIMIT is the
+# run-selftests.sh DIR TEST...: run kselftests in a guest, as kselftest's own runner does: each where
+# it is in DIR, with a time limit, its output as comments, then one TAP line; status 4 is a skip. LIMIT is the
 # time limit in seconds. LOAD=1 loads the module first (and again, where a test has unloaded it).
 # PRELOAD is a library that the tests get by LD_PRELOAD. KMEMLEAK=1 looks for leaked memory at the end.
 
@@ -25,8 +25,11 @@ for t; do
 	echo "# $t"
 	# The kernel's log says which test a complaint belongs to.
 	echo "<6>selftest: $t" >/dev/kmsg
-	timeout -k 10 "$limit" env LD_PRELOAD="${PRELOAD:-}" "./$t" </dev/null 2>&1 | sed -u 's/^/# /'
+	begin=$SECONDS
+	(cd "$(dirname "$t")" && exec timeout -k 10 "$limit" env LD_PRELOAD="${PRELOAD:-}" "./${t##*/}") \
+		</dev/null 2>&1 | sed -u 's/^/# /'
 	status=${PIPESTATUS[0]}
+	echo "# $t: $((SECONDS - begin)) s"
 	case $status in
 	0) result ok "$t" ;;
 	4) result ok "$t # SKIP" ;;
