@@ -22,6 +22,7 @@ for cpus in 4 2 8; do
 		LIMIT="$(soak 900 3600)" KMEMLEAK=1 FASTSOCKET_ROUNDS="$(soak 1 20)" FASTSOCKET_RELOADS="$(soak 2 20)" \
 		FASTSOCKET_KILLS="$(soak 3 20)" FASTSOCKET_REQUESTS="$(soak 300 1500)" \
 		FASTSOCKET_STORM_SECS="$storm" FASTSOCKET_COMPARE=0 \
+		FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 	retap "debug, $cpus CPUs" $? "$BUILD/logs/kselftest-debug-$cpus.out"
 done

@@ -15,6 +15,13 @@ __attribute__((constructor)) static void lib_init(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+bool soaks(void)
+{
+	const char *s = getenv("FASTSOCKET_SOAK");
+
+	return s && *s;
+}
+
 long long now_ms(void)
 {
 	struct timespec ts;

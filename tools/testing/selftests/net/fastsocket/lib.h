@@ -86,6 +86,9 @@
 	FIXTURE_VARIANT_ADD(fixture, spawned_v4) { true, V4 };		\
 	FIXTURE_VARIANT_ADD(fixture, spawned_v6) { true, V6 }
 
+/* Is there time for all of it? FASTSOCKET_SOAK says so, if it is not empty. */
+bool soaks(void);
+
 /* Time. */
 long long now_ms(void);
 void sleep_ms(int ms);

@@ -25,8 +25,9 @@
 #define SOL_TLS		282
 #endif
 
-/* Operations of a sequence, FASTSOCKET_SEQUENCE replaces the number. */
+/* Operations of the longest sequences. */
 #define SEQUENCE	3
+#define SEQUENCE_SOAK	4
 
 /* The socket that a sequence starts with. */
 enum object {
@@ -499,8 +500,8 @@ static bool is_of_interest(const enum op *ops, int n)
 /* Hundreds of sequences take their time on a machine that is busy. */
 TEST_F_TIMEOUT(next, every_sequence, 4 * TEST_SECS)
 {
-	const char *env = getenv("FASTSOCKET_SEQUENCE"), *left;
-	int longest = env ? atoi(env) : SEQUENCE, n, ret, played = 0;
+	int longest = soaks() ? SEQUENCE_SOAK : SEQUENCE, n, ret, played = 0;
+	const char *left;
 
 	for (n = 2; n <= longest; n++) {
 		enum op ops[16] = { 0 };
