@@ -47,7 +47,7 @@ image=$dir/arch/x86/boot/bzImage
 export PATH=$CACHE/tools/venv/bin:/usr/bin:/bin:/usr/sbin:/sbin:$PATH
 [ -x "$CACHE/tools/venv/bin/vng" ] || die "virtme-ng is not installed: run 'make setup'"
 
-vngargs+=(--force-9p -r "$image" -m "$mem" --cpus "$cpus")
+vngargs+=(--qemu "$TOP/scripts/guest-qemu.sh" --force-9p -r "$image" -m "$mem" --cpus "$cpus")
 if [ "${FASTSOCKET_KVM:-}" != 1 ]; then
 	# Calibrations against an emulated clock take long and go wrong; so does the look whether the timer
 	# ticks, on a busy machine: the guest panics then.
