@@ -101,7 +101,7 @@ selftests() {
 	local dir=$1
 	shift
 	scripts/kbuild.sh vm -s headers &&
-	make -s -C "$SRC/tools/testing/selftests/$dir" CC=gcc \
+	make -s -j"$(nproc)" -C "$SRC/tools/testing/selftests/$dir" CC=gcc \
 		KHDR_INCLUDES="-isystem $BUILD/vm/usr/include" "$@"
 }
 
