@@ -26,7 +26,7 @@ PACKAGES=(
 	# Rust: compiler, its sources, cargo, rustfmt and clippy, always of one version
 	cargo-web rust-web-clippy rust-web-src rustc-web rustfmt-web
 	# the guest
-	busybox-static python3-venv qemu-system-x86 udev
+	busybox-static python3-venv qemu-system-x86
 	# tests and demo
 	apache2-utils bpftool ethtool gcc golang-go haproxy iproute2 iptables iputils-ping jq libbpf-dev
 	libc6-dev-i386 libcap-dev libgcc-12-dev lib32gcc-12-dev libmnl-dev lighttpd netcat-openbsd
@@ -56,7 +56,7 @@ elsewhere() {
 	  - clang, lld, llvm and libclang 19, callable as clang-19, ld.lld-19, llvm-ar-19 ...
 	  - rustc 1.78 or newer in /usr/bin, with cargo, rustfmt, clippy and rust-src of the same version
 	  - bc bison cpio flex kmod make perl rsync xz, headers of libelf and OpenSSL; ccache if you like
-	  - qemu-system-x86_64 (10.0 or newer: older ones cannot count, and before 8.1 guests are slow), udev, a static busybox, python3 with venv
+	  - qemu-system-x86_64 (10.0 or newer: older ones cannot count, and before 8.1 guests are slow), a static busybox in /bin, python3 with venv
 	  - for tests and the demo: nginx, haproxy, lighttpd, ab, iproute2, ethtool, iptables, nftables,
 	    socat, nc, jq, shellcheck, bpftool, headers of libbpf, libcap and libmnl, a 32-bit libc, go
 	  - a Linux 6.12.y source tree, given to make as KSRC=/path/to/it
