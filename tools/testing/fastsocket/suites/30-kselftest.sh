@@ -28,7 +28,7 @@ for cpus in 4 1 8 2; do
 	start "kselftest-$cpus" -k vm -c $cpus -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \
 		FASTSOCKET_ROUNDS="$rounds" FASTSOCKET_RELOADS="$reloads" FASTSOCKET_KILLS="$kills" \
 		FASTSOCKET_REQUESTS="$requests" FASTSOCKET_STORM_SECS="$storm" FASTSOCKET_COMPARE="$compare" \
-		FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
+		FASTSOCKET_SEQUENCE="$(soak 3 4)" FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 done
 start kselftest-isolated -k vm -c 4 -a isolcpus=3 -t 1200 -- LOAD=1 LIMIT=900 \
