@@ -11,7 +11,7 @@
 
 # Programs to build, by directory; then what is run, in the directory where they end up together.
 net=(reuseport_bpf reuseport_bpf_cpu reuseport_dualstack reuseport_addr_any
-	reuseaddr_conflict reuseaddr_ports_exhausted stress_reuseport_listen tcp_fastopen_backup_key
+	reuseaddr_conflict reuseaddr_ports_exhausted stress_reuseport_listen
 	tcp_inq bind_bhash bind_wildcard bind_timewait so_incoming_cpu so_netns_cookie
 	sk_bind_sendto_listen sk_connect_zero_addr ip_local_port_range fin_ack_lat epoll_busy_poll)
 mptcp=(mptcp_connect mptcp_inq mptcp_sockopt pm_nl_ctl)
@@ -21,8 +21,9 @@ run=(reuseport_bpf reuseport_bpf_cpu reuseport_dualstack reuseport_addr_any.sh
 	reuseaddr_conflict reuseaddr_ports_exhausted.sh stress_reuseport_listen.sh
 	tcp_fastopen_backup_key.sh tcp_inq bind_bhash.sh bind_wildcard bind_timewait so_incoming_cpu
 	so_netns_cookie sk_bind_sendto_listen sk_connect_zero_addr ip_local_port_range.sh
-	epoll_busy_poll epoll_wakeup_test migrate_reuseport select_reuseport sk_lookup tls
-	mptcp/diag.sh mptcp/pm_netlink.sh mptcp/mptcp_sockopt.sh mptcp/userspace_pm.sh mptcp/connect.sh)
+	epoll_busy_poll epoll_wakeup_test migrate_reuseport select_reuseport sk_lookup tls.sh mptcp/mptcp_sockopt.sh)
+# Minutes each.
+[ "${FASTSOCKET_SOAK:-}" != 1 ] || run+=(mptcp/connect.sh mptcp/diag.sh mptcp/pm_netlink.sh mptcp/userspace_pm.sh)
 
 out=$BUILD/selftests/kernel
 mkdir -p "$out/mptcp"
@@ -50,18 +51,29 @@ tls() {
 		/^static void tls_crypto_info_init/ { helper = 1 }
 		/^}/ && helper { print "#define tls_crypto_info_init(v, c, t, ...) tls_crypto_info_init(v, c, t)" }
 		/^}/ { skip = helper = 0 }' "$dir/tls.c" >"$out/tls.c" &&
-	gcc -O2 -g -Wall -Wno-unused-function -D_GNU_SOURCE= -I"$dir" -isystem "$BUILD/vm/usr/include" "$out/tls.c" -o "$out/tls"
+	gcc -O2 -g -Wall -Wno-unused-function -D_GNU_SOURCE= -I"$dir" -isystem "$BUILD/vm/usr/include" "$out/tls.c" -o "$out/tls" &&
+	# One cipher of ten, and what takes minutes not at all.
+	printf '#!/bin/bash\nexec ./tls%s\n' "$(soak " $(printf -- '-T mutliproc_%s ' even readers writers \
+		sendpage_even sendpage_readers sendpage_writers)-v 12_aes_gcm" '')" >"$out/tls.sh" && chmod +x "$out/tls.sh"
 }
 
 # mptcp_connect.sh takes its losses and sizes from chance, and megabytes, if nobody names them.
 connect_sh() {
-	printf '#!/bin/bash\nexec ./mptcp_connect.sh -e tso -d 10 -l 0.5%% -r 0 %s\n' "$(soak '-4 -f 16384' '-f 1048576')" \
+	printf '#!/bin/bash\nexec ./mptcp_connect.sh -e tso -d 10 -l 0.5%% -r 0 %s\n' "-4 -f 1048576" \
 		>"$out/mptcp/connect.sh" && chmod +x "$out/mptcp/connect.sh"
+}
+
+# The test that takes longest: 16 times 10000 connections.
+fastopen() {
+	local dir=$SRC/tools/testing/selftests/net
+	sed "s/n_loops = 10000/n_loops = $(soak 1000 10000)/" "$dir/tcp_fastopen_backup_key.c" >"$out/fastopen.c" &&
+	gcc -O2 -g -Wall -D_GNU_SOURCE= -I"$dir" -isystem "$BUILD/vm/usr/include" "$out/fastopen.c" \
+		-o "$out/tcp_fastopen_backup_key"
 }
 
 build() {
 	selftests net OUTPUT="$out" "${net[@]/#/$out/}" &&
-	tls &&
+	tls && fastopen &&
 	selftests net/mptcp OUTPUT="$out/mptcp" "${mptcp[@]/#/$out/mptcp/}" &&
 	cp "$SRC"/tools/testing/selftests/net/mptcp/*.sh "$out/mptcp/" && connect_sh &&
 	selftests filesystems/epoll OUTPUT="$out" "$out/epoll_wakeup_test" &&
@@ -83,7 +95,7 @@ round() {
 		load='' preload=''
 		[ $state = plain ] || load=1
 		[ $state != spawned ] || preload=$TOP/build/cargo/release/libfsocket.so
-		start "kernel-selftests-$state-$n" -k vm -c 4 -t 3000 -- LOAD=$load PRELOAD="$preload" LIMIT=600 \
+		start "kernel-selftests-$state-$n" -k vm -c 2 -t 3000 -- LOAD=$load PRELOAD="$preload" LIMIT=600 \
 			"$TESTING/run-selftests.sh" "$out" "$@"
 	done
 	for state in plain loaded spawned; do
