@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=dash
 #
 # The first process of a guest; guest-qemu.sh has the kernel start it. virtme-ng's init, which its arguments
 # name, comes after it: that has udev look at each device and systemd set up its directories, which is most
