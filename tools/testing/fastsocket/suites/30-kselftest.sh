@@ -19,7 +19,7 @@ for cpus in 4 1 8 2; do
 	run=("${tests[@]}") rounds=$(soak 10 100) compare=$(soak 0 1) storm=$(soak 10 120)
 	reloads=$(soak 3 20) kills=$(soak 3 20) requests=$(soak 500 3000)
 	case $cpus in
-	4) rounds=$(soak 20 100) reloads=$(soak 10 100) kills=$(soak 10 100) requests=$(soak 1500 10000) \
+	4) rounds=$(soak 20 100) reloads=$(soak 5 100) kills=$(soak 10 100) requests=$(soak 1500 10000) \
 		storm=$(soak 20 600) ;;
 	2) run=("${by_cpus[@]}") ;;
 	# nginx has fewer workers than there are CPUs.
