@@ -14,8 +14,10 @@ fi
 try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
 by_cpus=(affinity churn locality reuseport steal storm strand waiters)
-# Those that take longest come first.
-for cpus in 4 1 8 2; do
+
+# kselftests CPUS: begin a guest.
+kselftests() {
+	local cpus=$1 run rounds compare storm reloads kills requests
 	run=("${tests[@]}") rounds=$(soak 10 100) compare=$(soak 0 1) storm=$(soak 10 120)
 	reloads=$(soak 3 20) kills=$(soak 3 20) requests=$(soak 500 3000)
 	case $cpus in
@@ -25,18 +27,22 @@ for cpus in 4 1 8 2; do
 	# nginx has fewer workers than there are CPUs.
 	8) run=("${by_cpus[@]}" nginx.sh) reloads=$(soak 1 20) ;;
 	esac
-	start "kselftest-$cpus" -k vm -c $cpus -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \
+	start "kselftest-$cpus" -k vm -c "$cpus" -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \
 		FASTSOCKET_ROUNDS="$rounds" FASTSOCKET_RELOADS="$reloads" FASTSOCKET_KILLS="$kills" \
 		FASTSOCKET_REQUESTS="$requests" FASTSOCKET_STORM_SECS="$storm" FASTSOCKET_COMPARE="$compare" \
 		FASTSOCKET_SEQUENCE="$(soak 3 4)" FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
+}
+
+# Side by side are those that have a core for each of their CPUs then.
+for group in 4 "1 2" 8; do
+	for cpus in $group; do kselftests "$cpus"; done
+	for cpus in $group; do
+		finish "kselftest-$cpus"
+		retap "$cpus CPUs" $? "$BUILD/logs/kselftest-$cpus.out"
+	done
 done
-start kselftest-isolated -k vm -c 4 -a isolcpus=3 -t 1200 -- LOAD=1 LIMIT=900 \
+guest kselftest-isolated -k vm -c 4 -a isolcpus=3 -t 1200 -- LOAD=1 LIMIT=900 \
 	"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" affinity
-for cpus in 4 1 8 2; do
-	finish "kselftest-$cpus"
-	retap "$cpus CPUs" $? "$BUILD/logs/kselftest-$cpus.out"
-done
-finish kselftest-isolated
 retap "4 CPUs, one isolated" $? "$BUILD/logs/kselftest-isolated.out"
 plan
