@@ -42,6 +42,11 @@ bpf() {
 		"$TESTING/bpf_test.c" "$dir/network_helpers.c" -lbpf -o "$out/$1"
 }
 
+# program FILE COMMAND: a test that is another with arguments.
+program() {
+	printf '#!/bin/bash\nexec %s\n' "$2" >"$out/$1" && chmod +x "$out/$1"
+}
+
 # tls.c of 6.12.y has tests of new keys for a connection, which 6.12 has not, and calls that give one argument
 # more than there is, the number of the key: it does not compile as it is.
 tls() {
@@ -53,14 +58,8 @@ tls() {
 		/^}/ { skip = helper = 0 }' "$dir/tls.c" >"$out/tls.c" &&
 	gcc -O2 -g -Wall -Wno-unused-function -D_GNU_SOURCE= -I"$dir" -isystem "$BUILD/vm/usr/include" "$out/tls.c" -o "$out/tls" &&
 	# One cipher of ten, and what takes minutes not at all.
-	printf '#!/bin/bash\nexec ./tls%s\n' "$(soak " $(printf -- '-T mutliproc_%s ' even readers writers \
-		sendpage_even sendpage_readers sendpage_writers)-v 12_aes_gcm" '')" >"$out/tls.sh" && chmod +x "$out/tls.sh"
-}
-
-# mptcp_connect.sh takes its losses and sizes from chance, and megabytes, if nobody names them.
-connect_sh() {
-	printf '#!/bin/bash\nexec ./mptcp_connect.sh -e tso -d 10 -l 0.5%% -r 0 %s\n' "-4 -f 1048576" \
-		>"$out/mptcp/connect.sh" && chmod +x "$out/mptcp/connect.sh"
+	program tls.sh "./tls$(soak " $(printf -- '-T mutliproc_%s ' even readers writers \
+		sendpage_even sendpage_readers sendpage_writers)-v 12_aes_gcm" '')"
 }
 
 # The test that takes longest: 16 times 10000 connections.
@@ -75,7 +74,9 @@ build() {
 	selftests net OUTPUT="$out" "${net[@]/#/$out/}" &&
 	tls && fastopen &&
 	selftests net/mptcp OUTPUT="$out/mptcp" "${mptcp[@]/#/$out/mptcp/}" &&
-	cp "$SRC"/tools/testing/selftests/net/mptcp/*.sh "$out/mptcp/" && connect_sh &&
+	cp "$SRC"/tools/testing/selftests/net/mptcp/*.sh "$out/mptcp/" &&
+	# By itself it takes its losses from chance.
+	program mptcp/connect.sh "./mptcp_connect.sh -e tso -d 10 -l 0.5% -r 0 -4 -f 1048576" &&
 	selftests filesystems/epoll OUTPUT="$out" "$out/epoll_wakeup_test" &&
 	bpf migrate_reuseport test_migrate_reuseport serial_test_migrate_reuseport &&
 	bpf select_reuseport test_select_reuseport_kern serial_test_select_reuseport &&
