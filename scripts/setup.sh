@@ -79,8 +79,26 @@ check() {
 	return 1
 }
 
+# add_archive ARCHIVE SUITE: in `sources`, options for apt that make it look there too. The system's own list
+# of sources stays as it is.
+add_archive() {
+	local dir
+	dir=$(mktemp -d)
+	chmod 755 "$dir"
+	sources=(-o Dir::Etc::SourceList="$dir/sources.list" -o APT::Get::List-Cleanup=false)
+	{
+		cat /etc/apt/sources.list 2>/dev/null || true
+		printf 'deb [signed-by=%s] http://deb.debian.org/%s %s main\n' \
+			/usr/share/keyrings/debian-archive-keyring.gpg "$1" "$2"
+	} >"$dir/sources.list"
+}
+
+remove_archive() {
+	[ ${#sources[@]} = 0 ] || rm -r "$(dirname "${sources[1]#*=}")"
+}
+
 install_packages() {
-	local missing policy=/usr/sbin/policy-rc.d ours='' new=() d base
+	local missing policy=/usr/sbin/policy-rc.d ours='' new=() d base sources
 	mapfile -t missing < <(missing_packages)
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if [ "$(id -u)" != 0 ]; then
@@ -90,7 +108,14 @@ install_packages() {
 	fi
 	note "installing from Debian's archive: ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
+	sources=()
 	progress "apt-get update" apt-update.log apt-get -q update
+	base=$(read_base package)
+	# A system without the security archive, where Debian keeps the kernel's source.
+	if ! apt-cache show "$base" >/dev/null 2>&1; then
+		add_archive debian-security bookworm-security
+		progress "apt-get update" apt-update.log apt-get -q "${sources[@]}" update
+	fi
 
 	for d in "${DAEMONS[@]}"; do
 		[ -e "/etc/init.d/$d" ] || new+=("$d")
@@ -102,39 +127,32 @@ install_packages() {
 		# shellcheck disable=SC2064
 		trap "rm -f $policy" EXIT
 	fi
-	base=$(read_base package)
 	# The version that the patches were made on, while the archive has it; prepare.sh says if not.
-	if apt-cache madison "$base" | grep -qF " $(read_base version) "; then
+	if apt-cache "${sources[@]}" madison "$base" | grep -qF " $(read_base version) "; then
 		mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sed "s/^$base\$/&=$(read_base version)/")
 	fi
 	progress "apt-get install" apt-install.log \
-		apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold install "${missing[@]}"
+		apt-get -q -y "${sources[@]}" --no-install-recommends -o Dpkg::Options::=--force-confold install "${missing[@]}"
+	remove_archive
 	if [ -n "$ours" ]; then rm -f $policy; trap - EXIT; fi
 	if command -v systemctl >/dev/null; then
 		for d in "${new[@]}"; do systemctl -q disable "$d" 2>/dev/null || true; done
 	fi
 }
 
-# Leaves the system's list of sources alone. Without backports, vm.sh makes do with the older QEMU.
+# Without backports, vm.sh makes do with the older QEMU.
 install_new_qemu() {
-	local dir sources
+	local sources
 	if [ "$(id -u)" != 0 ] || qemu_counts; then return; fi
 	note "installing QEMU from $BACKPORTS"
-	dir=$(mktemp -d)
-	chmod 755 "$dir"
-	sources=(-o Dir::Etc::SourceList="$dir/sources.list" -o APT::Get::List-Cleanup=false)
-	{
-		cat /etc/apt/sources.list 2>/dev/null || true
-		printf 'deb [signed-by=%s] http://deb.debian.org/debian %s main\n' \
-			/usr/share/keyrings/debian-archive-keyring.gpg $BACKPORTS
-	} >"$dir/sources.list"
+	add_archive debian $BACKPORTS
 	export DEBIAN_FRONTEND=noninteractive
 	if ! { progress "apt-get update" apt-backports-update.log apt-get -q "${sources[@]}" update &&
 		progress "apt-get install" apt-backports.log \
 			apt-get -q -y --no-install-recommends "${sources[@]}" -t $BACKPORTS install qemu-system-x86; }; then
 		note "no QEMU from $BACKPORTS: without 10.0, nothing can be counted; before 8.1, guests take longer"
 	fi
-	rm -r "$dir"
+	remove_archive
 }
 
 install_tools() {
