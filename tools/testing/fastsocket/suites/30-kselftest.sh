@@ -27,10 +27,11 @@ kselftests() {
 	# nginx has fewer workers than there are CPUs.
 	8) run=("${by_cpus[@]}" nginx.sh) reloads=$(soak 1 20) ;;
 	esac
-	start "kselftest-$cpus" -k vm -c "$cpus" -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \
+	start "kselftest-$cpus" -k vm -c "$cpus" -m "$(soak 2G 6G)" -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \
 		FASTSOCKET_ROUNDS="$rounds" FASTSOCKET_RELOADS="$reloads" FASTSOCKET_KILLS="$kills" \
 		FASTSOCKET_REQUESTS="$requests" FASTSOCKET_STORM_SECS="$storm" FASTSOCKET_COMPARE="$compare" \
-		FASTSOCKET_SEQUENCE="$(soak 3 4)" FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
+		FASTSOCKET_SOCKETS="$(soak 16000 64000)" FASTSOCKET_THREADS="$(soak 2000 30000)" \
+		FASTSOCKET_BACKLOG="$(soak 4000 65000)" FASTSOCKET_SEQUENCE="$(soak 3 4)" FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "${run[@]}"
 }
 
