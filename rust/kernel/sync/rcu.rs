@@ -19,12 +19,16 @@
 use crate::{
     alloc::{AllocError, Flags, KBox},
     bindings,
+    init::{InPlaceInit, PinInit},
+    macros::pin_data,
+    try_pin_init,
     types::Opaque,
 };
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::{Deref, DerefMut},
+    pin::Pin,
     ptr::NonNull,
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -120,8 +124,10 @@ impl Drop for Barrier {
 /// What an [`RcuBox`] points to.
 ///
 /// The value comes first, so that a pointer to it is one to the node.
+#[pin_data]
 #[repr(C)]
 struct Node<T> {
+    #[pin]
     value: T,
     head: Opaque<bindings::callback_head>,
 }
@@ -160,6 +166,26 @@ impl<T> RcuBox<T> {
         })
     }
 
+    /// Allocates memory for a value, and initialises it there; it never moves.
+    pub fn try_pin_init<E>(init: impl PinInit<T, E>, flags: Flags) -> Result<Self, E>
+    where
+        E: From<AllocError>,
+    {
+        let node = try_pin_init!(Node::<T> {
+            value <- init,
+            head: Opaque::uninit(),
+        }? E);
+        let node = KBox::try_pin_init(node, flags)?;
+        // SAFETY: The value stays where it is until it is dropped.
+        let node = KBox::into_raw(unsafe { Pin::into_inner_unchecked(node) });
+        // INVARIANT: The value is the first field of the node.
+        Ok(Self {
+            // SAFETY: A box is not null.
+            ptr: unsafe { NonNull::new_unchecked(node.cast()) },
+            _owns: PhantomData,
+        })
+    }
+
     /// Gives up ownership, for a data structure that is not made of [`RcuCell`]s.
     pub fn into_raw(this: Self) -> NonNull<T> {
         ManuallyDrop::new(this).ptr
@@ -189,7 +215,7 @@ impl<T> Deref for RcuBox<T> {
     }
 }
 
-impl<T> DerefMut for RcuBox<T> {
+impl<T: Unpin> DerefMut for RcuBox<T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: By the type invariants.
         unsafe { self.ptr.as_mut() }
