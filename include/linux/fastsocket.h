@@ -8,8 +8,6 @@
 #include <linux/jump_label.h>
 #include <linux/sched.h>
 
-struct socket;
-
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
 /* On while fastsocket.ko is loaded. */
@@ -17,7 +15,6 @@ DECLARE_STATIC_KEY_FALSE(fastsocket_enabled);
 
 void __fastsocket_forked(struct task_struct *child);
 void __fastsocket_left(void);
-void __fastsocket_option_set(struct socket *sock);
 
 /**
  * fastsocket_forked() - current has made a child or a thread.
@@ -56,18 +53,6 @@ static inline void fastsocket_exited(void)
 		__fastsocket_left();
 }
 
-/**
- * fastsocket_option_set() - setsockopt(2) succeeded.
- * @sock: the socket, of any kind, not locked.
- *
- * Context: process, may sleep.
- */
-static inline void fastsocket_option_set(struct socket *sock)
-{
-	if (static_branch_unlikely(&fastsocket_enabled))
-		__fastsocket_option_set(sock);
-}
-
 #else
 
 static inline void fastsocket_forked(struct task_struct *child)
@@ -79,10 +64,6 @@ static inline void fastsocket_execed(void)
 }
 
 static inline void fastsocket_exited(void)
-{
-}
-
-static inline void fastsocket_option_set(struct socket *sock)
 {
 }
 

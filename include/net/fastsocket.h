@@ -2,11 +2,11 @@
 /*
  * Fastsocket: what the TCP stack and fastsocket.ko know of each other.
  *
- * A listening socket that was spawned (the "primary") has up to one "local
- * listener" per CPU: a struct sock of its own, in no hash table, with its own
- * accept queue.  A SYN that mainline's look-up gave to the primary is handed
- * to the local listener of this CPU.  The policy is in fastsocket.ko; what is
- * declared here is built in and does nothing while the module is not loaded.
+ * A listening socket that was spawned has a "slot" for each CPU that somebody
+ * serves: a queue of connections that wait to be accepted, beside the socket's
+ * own.  A connection waits in that of the CPU that received its packets.  The
+ * policy is in fastsocket.ko; what is declared here is built in and does
+ * nothing while the module is not loaded.
  */
 #ifndef _NET_FASTSOCKET_H
 #define _NET_FASTSOCKET_H
@@ -20,126 +20,185 @@ struct cred;
 struct file;
 struct module;
 struct pid;
-struct proto_accept_arg;
-struct sk_buff;
 struct sock;
+struct sock_reuseport;
 struct socket;
 struct socket_wq;
 struct task_struct;
 
 /**
  * struct fastsocket_ops - what fastsocket.ko does at the hooks.
- * @owner: the module; a reference is held for each spawned socket and for
- *	each local listener.
- * @syn: softirq, under RCU, for a SYN that is going to @sk, which listens and
- *	is the socket that @group was attached to. Returns the socket that takes
- *	it: @sk itself, or one of its local listeners, without a reference.
- * @data_ready: softirq, under RCU: a child was put into the accept queue of
- *	the local listener that was cloned for @slot.
- * @accept: process context, may sleep: as proto_ops.accept.
- * @poll: process context, may sleep: registers a poller of the listening
- *	@sock, and says whether there is a connection that it could accept.
- * @changed: process context, socket not locked: listen(2) (@option false) or
- *	setsockopt(2) (@option true) succeeded on the socket of @group.
- * @listen_stop: process context, @sk locked, must not sleep: @sk has left
- *	TCP_LISTEN; its local listeners must follow.
+ * @owner: the module; a reference is held for each spawned socket, until the
+ *	last request that counts at one of its slots is freed.
+ * @unused: any context: the last reference to a slot is gone. Returns whether
+ *	that was the last of the socket's, and all of it is given up.
+ * @requests: any context: how many requests count at the slots, all or those
+ *	that are young.
+ * @is_full: softirq: do as many connections wait as the program wants?
+ * @queue_add: softirq, or process with BHs off: puts @child, of @req, into the
+ *	slot of @cpu, which received its last packet, or returns false: then it
+ *	goes to the socket's own queue.
+ * @queued: softirq, or process with BHs off: what was put into the slot of
+ *	@cpu is ready.
+ * @accept: process context, may sleep: takes a connection, or waits for one as
+ *	the socket and @flags say. Returns its request, or ERR_PTR() of an error
+ *	of accept(2).
+ * @poll_wait: process context, may sleep: registers a poller, if @wait does, at
+ *	the slot that it serves.
+ * @pending: process context, may sleep: is there something at the slots that
+ *	current looks at?
+ * @select: softirq, under RCU, for a segment that mainline has for @sk, a
+ *	member of an SO_REUSEPORT group that it chose by a hash: returns the
+ *	member that takes it, without a reference.
+ * @backlog: any context, under RCU: how many connections wait at the slots.
+ * @listen_stop: process context, must not sleep: the socket, which is locked,
+ *	has left TCP_LISTEN; what waits at its slots must go to its own queue.
+ * @destroy: process context, BHs off, must not sleep: the socket is closed for
+ *	good. Returns as @unused.
  * @listened: process context, may sleep: listen(2) succeeded on @sock, which
  *	may be spawned, and stays open during the call.
  * @forked: process context, may sleep: current, which serves a CPU, has made
  *	@child, which has not run yet.
  * @left: process context, may sleep: current, which serves a CPU, does not any
  *	more, since it executes another program or, with PF_EXITING, exits.
- * @queued: any context, under RCU: how many connections the local listeners
- *	of the socket that @group was attached to have queued.
- * @release: process context, may sleep: the last reference to the socket that
- *	@group was attached to is gone.
  */
 struct fastsocket_ops {
 	struct module *owner;
-	struct sock *(*syn)(void *group, struct sock *sk, unsigned int cpu);
-	void (*data_ready)(void *slot);
-	int (*accept)(void *group, struct socket *sock, struct socket *newsock,
-		      struct proto_accept_arg *arg);
-	bool (*poll)(void *group, struct file *file, struct socket *sock,
-		     poll_table *wait);
-	void (*changed)(void *group, bool option);
-	void (*listen_stop)(void *group);
+	bool (*unused)(struct fastsocket_slot *slot);
+	int (*requests)(struct fastsocket_slots *slots, bool young);
+	bool (*is_full)(struct fastsocket_slots *slots);
+	bool (*queue_add)(struct fastsocket_slots *slots,
+			  struct request_sock *req, struct sock *child,
+			  int cpu);
+	void (*queued)(struct fastsocket_slots *slots, unsigned int cpu);
+	struct request_sock *(*accept)(struct fastsocket_slots *slots,
+				       int flags);
+	void (*poll_wait)(struct fastsocket_slots *slots, struct file *file,
+			  poll_table *wait);
+	bool (*pending)(struct fastsocket_slots *slots);
+	struct sock *(*select)(struct fastsocket_slots *slots, struct sock *sk,
+			       unsigned int cpu);
+	u32 (*backlog)(struct fastsocket_slots *slots);
+	void (*listen_stop)(struct fastsocket_slots *slots);
+	bool (*destroy)(struct fastsocket_slots *slots);
 	void (*listened)(struct socket *sock);
 	void (*forked)(struct task_struct *child);
 	void (*left)(void);
-	u32 (*queued)(void *group);
-	void (*release)(void *group);
 };
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
-struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb);
-void __fastsocket_init_child(struct sock *child);
-void __fastsocket_listen_stop(struct sock *sk);
-void __fastsocket_listened(struct socket *sock);
+bool __fastsocket_is_full(const struct sock *sk);
+bool __fastsocket_queue_add(struct sock *sk, struct request_sock *req,
+			    struct sock *child);
+bool __fastsocket_data_ready(struct sock *sk, const struct sock *child);
+struct request_sock *__fastsocket_accept(struct sock *sk, int flags);
+void __fastsocket_poll_wait(struct file *file, struct sock *sk,
+			    poll_table *wait);
+struct sock *__fastsocket_select(struct sock *sk,
+				 const struct sock_reuseport *reuse);
 u32 __fastsocket_queued(const struct sock *sk);
-int fastsocket_accept(void *group, struct socket *sock, struct socket *newsock,
-		      struct proto_accept_arg *arg);
-__poll_t fastsocket_poll(struct file *file, struct socket *sock,
-			 poll_table *wait);
-void fastsocket_release(void *group);
+void __fastsocket_listen_stop(struct sock *sk);
+void __fastsocket_destroy(struct sock *sk);
+void __fastsocket_listened(struct socket *sock);
 
 /**
- * fastsocket_group() - what makes a socket a spawned one.
- * @sk: a socket of any kind that a struct socket has.
+ * fastsocket_queue_add() - let a child wait at the slot of its CPU.
+ * @sk: its listener.
+ * @req: its request, whose reference to @child is given away.
+ * @child: the child.
  *
- * Return: what was given to fastsocket_attach(), or NULL. It stays until the
- * struct socket is released.
+ * Context: softirq, or process with BHs off.
+ * Return: false if it is to wait in the queue of @sk.
  */
-static inline void *fastsocket_group(const struct sock *sk)
+static inline bool fastsocket_queue_add(struct sock *sk,
+					struct request_sock *req,
+					struct sock *child)
 {
-	if (static_branch_unlikely(&fastsocket_enabled) && sk_is_tcp(sk))
-		return READ_ONCE(inet_csk(sk)->icsk_accept_queue.fastsocket_data);
+	return static_branch_unlikely(&fastsocket_enabled) &&
+	       __fastsocket_queue_add(sk, req, child);
+}
+
+/**
+ * fastsocket_data_ready() - wake who waits for a child.
+ * @sk: the listener.
+ * @child: a child of it that was queued, kept by the caller.
+ *
+ * Context: softirq, or process with BHs off.
+ */
+static inline void fastsocket_data_ready(struct sock *sk,
+					 const struct sock *child)
+{
+	void (*data_ready)(struct sock *sk);
+
+	if (static_branch_unlikely(&fastsocket_enabled) &&
+	    __fastsocket_data_ready(sk, child))
+		return;
+	data_ready = READ_ONCE(sk->sk_data_ready);
+	data_ready(sk);
+}
+
+/**
+ * tcp_acceptq_is_full() - do as many connections wait as the program wants?
+ * @sk: a TCP socket that listens.
+ *
+ * Context: softirq.
+ */
+static inline bool tcp_acceptq_is_full(const struct sock *sk)
+{
+	return sk_acceptq_is_full(sk) ||
+	       (static_branch_unlikely(&fastsocket_enabled) &&
+		__fastsocket_is_full(sk));
+}
+
+/**
+ * fastsocket_accept() - take a connection from a spawned listener.
+ * @sk: the listener, not locked.
+ * @arg: as proto.accept has it.
+ *
+ * Context: process, may sleep.
+ * Return: the request, NULL if @sk is not spawned, or ERR_PTR() of an error of
+ * accept(2).
+ */
+static inline struct request_sock *
+fastsocket_accept(struct sock *sk, const struct proto_accept_arg *arg)
+{
+	if (static_branch_unlikely(&fastsocket_enabled))
+		return __fastsocket_accept(sk, arg->flags);
 	return NULL;
 }
 
 /**
- * fastsocket_listens() - is it a spawned socket that listens?
- * @sk: a TCP socket that a struct socket has.
- */
-static inline bool fastsocket_listens(const struct sock *sk)
-{
-	return static_branch_unlikely(&fastsocket_enabled) &&
-	       inet_sk_state_load(sk) == TCP_LISTEN && fastsocket_group(sk);
-}
-
-/**
- * fastsocket_syn() - choose the socket that takes a SYN.
- * @sk: the listener that the look-up found.
- * @skb: the segment, of any kind; only a pure SYN is ever taken away from @sk.
+ * fastsocket_poll_wait() - register a poller at the slot that it serves.
+ * @file: the file that is polled.
+ * @sk: its TCP socket.
+ * @wait: the poll table.
  *
- * Context: softirq, under RCU.
- * Return: @sk or one of its local listeners; no reference is taken.
+ * The caller registers at the socket afterwards, with a full barrier.
+ *
+ * Context: process, may sleep.
  */
-static inline struct sock *fastsocket_syn(struct sock *sk,
-					  const struct sk_buff *skb)
+static inline void fastsocket_poll_wait(struct file *file, struct sock *sk,
+					poll_table *wait)
 {
 	if (static_branch_unlikely(&fastsocket_enabled))
-		return __fastsocket_syn(sk, skb);
-	return sk;
+		__fastsocket_poll_wait(file, sk, wait);
 }
 
 /**
- * fastsocket_primary() - the socket that a program bound.
- * @sk: any TCP socket.
+ * fastsocket_select() - prefer a member that is served on this CPU.
+ * @sk: the member of an SO_REUSEPORT group that a hash has chosen, or NULL.
+ * @reuse: the group.
  *
- * Return: the socket that @sk is a local listener of, else @sk.
+ * Context: under RCU.
+ * Return: @sk or another member.
  */
-static inline struct sock *fastsocket_primary(const struct sock *sk)
+static inline struct sock *fastsocket_select(struct sock *sk,
+					     const struct sock_reuseport *reuse)
 {
-	if (static_branch_unlikely(&fastsocket_enabled)) {
-		struct sock *primary;
-
-		primary = inet_csk(sk)->icsk_accept_queue.fastsocket_primary;
-		if (primary)
-			return primary;
-	}
-	return (struct sock *)sk;
+	if (static_branch_unlikely(&fastsocket_enabled) && sk && sk_is_tcp(sk))
+		return __fastsocket_select(sk, reuse);
+	return sk;
 }
 
 /**
@@ -147,7 +206,7 @@ static inline struct sock *fastsocket_primary(const struct sock *sk)
  * @sk: a TCP socket that listens, kept by the caller.
  *
  * Context: any.
- * Return: what the program's socket and its local listeners have queued.
+ * Return: what its own queue and its slots have.
  */
 static inline u32 fastsocket_queued(const struct sock *sk)
 {
@@ -159,30 +218,6 @@ static inline u32 fastsocket_queued(const struct sock *sk)
 }
 
 /**
- * fastsocket_init_child() - give the callbacks of a plain socket to a child.
- * @child: a copy of a listener, its accept queue still copied as well.
- */
-static inline void fastsocket_init_child(struct sock *child)
-{
-	if (fastsocket_primary(child) != child)
-		__fastsocket_init_child(child);
-}
-
-/**
- * fastsocket_raced() - did a child that was there go elsewhere?
- * @req: what came out of the accept queue of a locked listener that had one.
- *
- * What waits at a local listener can be moved to its primary, and reset when
- * that is closed, under accept(2).
- *
- * Return: true if there is nothing; always false for other listeners.
- */
-static inline bool fastsocket_raced(const struct request_sock *req)
-{
-	return static_branch_unlikely(&fastsocket_enabled) && !req;
-}
-
-/**
  * fastsocket_listen_stop() - a listener has left TCP_LISTEN.
  * @sk: the listener, locked by the caller.
  */
@@ -190,6 +225,16 @@ static inline void fastsocket_listen_stop(struct sock *sk)
 {
 	if (static_branch_unlikely(&fastsocket_enabled))
 		__fastsocket_listen_stop(sk);
+}
+
+/**
+ * fastsocket_destroy() - a TCP socket is closed for good.
+ * @sk: the socket.
+ */
+static inline void fastsocket_destroy(struct sock *sk)
+{
+	if (static_branch_unlikely(&fastsocket_enabled))
+		__fastsocket_destroy(sk);
 }
 
 /**
@@ -216,27 +261,23 @@ enum fastsocket_task_state {
 /* hooks.c */
 int fastsocket_register(const struct fastsocket_ops *ops);
 void fastsocket_unregister(void);
-int fastsocket_attach(struct socket *sock, void *group);
+int fastsocket_attach(struct socket *sock, struct fastsocket_slots *slots);
 void fastsocket_detach(struct sock *sk);
 
 /* listener.c */
-struct sock *fastsocket_clone_listener(struct sock *sk, void *slot,
-				       struct socket_wq *wq);
-void *fastsocket_sibling(const struct sock *sk);
+struct fastsocket_slots *fastsocket_sibling(const struct sock *sk);
 bool fastsocket_shares(const struct sock *sk, const struct sock *peer);
 void fastsocket_address(const struct sock *sk, struct sockaddr_storage *address);
-bool fastsocket_is_dry(const struct sock *local);
-void fastsocket_stop_listener(struct sock *local);
-unsigned int fastsocket_push(struct sock *local, unsigned int budget);
-int fastsocket_take(struct socket *sock, struct socket *newsock,
-		    struct sock *from, struct proto_accept_arg *arg);
+void fastsocket_requeue(struct sock *sk, struct request_sock *first,
+			struct request_sock *last, u32 number);
+struct request_sock *fastsocket_take(struct sock *sk);
 
 /* wait.c */
-void fastsocket_poll_wait(struct file *file, struct socket *sock,
-			  struct socket_wq *wq, poll_table *wait);
+void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
+			  poll_table *wait);
 bool fastsocket_polling(const poll_table *wait);
 bool fastsocket_wake(struct socket_wq *wq);
-void fastsocket_rewake(struct sock *sk);
+void fastsocket_rewake(struct sock *sk, int number);
 long fastsocket_rcvtimeo(struct sock *sk, int flags);
 int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
 		    bool (*ready)(void *data), void *data);
@@ -298,37 +339,41 @@ struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 
 #else
 
-static inline struct sock *fastsocket_syn(struct sock *sk,
-					  const struct sk_buff *skb)
-{
-	return sk;
-}
-
-static inline void *fastsocket_group(const struct sock *sk)
-{
-	return NULL;
-}
-
-static inline bool fastsocket_listens(const struct sock *sk)
+static inline bool fastsocket_queue_add(struct sock *sk,
+					struct request_sock *req,
+					struct sock *child)
 {
 	return false;
 }
 
-static inline int fastsocket_accept(void *group, struct socket *sock,
-				    struct socket *newsock,
-				    struct proto_accept_arg *arg)
+static inline void fastsocket_data_ready(struct sock *sk,
+					 const struct sock *child)
 {
-	return -EINVAL;
+	void (*data_ready)(struct sock *sk) = READ_ONCE(sk->sk_data_ready);
+
+	data_ready(sk);
 }
 
-static inline __poll_t fastsocket_poll(struct file *file, struct socket *sock,
-				       poll_table *wait)
+static inline bool tcp_acceptq_is_full(const struct sock *sk)
 {
-	return 0;
+	return sk_acceptq_is_full(sk);
 }
 
-static inline void fastsocket_release(void *group)
+static inline struct request_sock *
+fastsocket_accept(struct sock *sk, const struct proto_accept_arg *arg)
 {
+	return NULL;
+}
+
+static inline void fastsocket_poll_wait(struct file *file, struct sock *sk,
+					poll_table *wait)
+{
+}
+
+static inline struct sock *fastsocket_select(struct sock *sk,
+					     const struct sock_reuseport *reuse)
+{
+	return sk;
 }
 
 static inline u32 fastsocket_queued(const struct sock *sk)
@@ -336,21 +381,11 @@ static inline u32 fastsocket_queued(const struct sock *sk)
 	return READ_ONCE(sk->sk_ack_backlog);
 }
 
-static inline struct sock *fastsocket_primary(const struct sock *sk)
-{
-	return (struct sock *)sk;
-}
-
-static inline void fastsocket_init_child(struct sock *child)
-{
-}
-
-static inline bool fastsocket_raced(const struct request_sock *req)
-{
-	return false;
-}
-
 static inline void fastsocket_listen_stop(struct sock *sk)
+{
+}
+
+static inline void fastsocket_destroy(struct sock *sk)
 {
 }
 

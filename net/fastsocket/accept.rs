@@ -11,8 +11,8 @@
 use kernel::{cpu::CpuId, prelude::*};
 
 use crate::{
-    ffi::AcceptCall,
     group::Group,
+    queue::Connection,
     slot::{Slot, Waits},
     trace::{self, Origin},
     wait::WaitQueue,
@@ -54,26 +54,15 @@ impl<'a> View<'a> {
     }
 
     /// Is there something to accept? Process context.
+    ///
+    /// The socket's own queue comes last: what is moved there meanwhile is seen.
     pub(crate) fn has_some(&self) -> bool {
-        let sees_some = || {
-            !self.group.primary().is_empty()
-                || self.own.is_some_and(Slot::has_some)
-                || self.others().any(Slot::has_some)
-        };
-        self.look(|some| *some, sees_some)
+        self.slots_have_some() || !self.group.socket().is_empty()
     }
 
-    /// Looks, and again if nothing was found while connections were being pushed: for a moment, those
-    /// are in no queue.
-    fn look<T>(&self, found: impl Fn(&T) -> bool, look: impl Fn() -> T) -> T {
-        loop {
-            let over = self.group.pushes_over();
-            let seen = look();
-            if found(&seen) || self.group.pushes_begun() == over {
-                return seen;
-            }
-            core::hint::spin_loop();
-        }
+    /// Is there something at the slots? Process context.
+    pub(crate) fn slots_have_some(&self) -> bool {
+        self.own.is_some_and(Slot::has_some) || self.others().any(Slot::has_some)
     }
 
     /// All was looked at, and nothing found: from now on, the own slot tells what comes.
@@ -83,65 +72,53 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Takes a connection, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN` if there is none, `EINVAL` if the socket does not listen.
-    fn take(&self, call: &AcceptCall) -> Result {
-        self.look(|res| !is_empty(res), || self.try_take(call))
-    }
-
-    /// [`take`](Self::take), but may miss what is being pushed.
-    fn try_take(&self, call: &AcceptCall) -> Result {
+    /// Takes a connection, without waiting. Process context.
+    fn take(&self) -> Option<Connection> {
         let here = CpuId::current_hint();
         let near = self.own.or_else(|| self.group.slot(here));
 
-        let near_first = !near.is_some_and(Slot::yields);
-        for near_now in [near_first, !near_first] {
-            let res = match near {
-                Some(slot) if near_now => self.take_from(call, slot, here, false),
-                None if near_now => continue,
-                _ => self.take_global(call, here),
-            };
-            if !is_empty(&res) {
-                return res;
-            }
+        let mut taken = None;
+        if near.is_some_and(Slot::yields) {
+            taken = self.take_global(here);
         }
-        for slot in self.others() {
-            let steals = self.is_consumer() && slot.is_loaded() && !slot.is_own();
-            let res = self.take_from(call, slot, here, steals);
-            if !is_empty(&res) {
-                return res;
-            }
-        }
-        self.narrow();
-        Err(EAGAIN)
+        taken
+            .or_else(|| near.and_then(|slot| self.take_from(slot, here, false)))
+            // What was moved there meanwhile is seen.
+            .or_else(|| self.take_global(here))
+            .or_else(|| self.take_from_others(here))
     }
 
-    fn take_global(&self, call: &AcceptCall, here: CpuId) -> Result {
-        let primary = self.group.primary();
-        if primary.is_empty() && primary.is_listening() {
-            return Err(EAGAIN);
+    fn take_from_others(&self, here: CpuId) -> Option<Connection> {
+        for slot in self.others() {
+            let steals = self.is_consumer() && slot.is_loaded() && !slot.is_own();
+            if let Some(connection) = self.take_from(slot, here, steals) {
+                return Some(connection);
+            }
         }
-        call.take(primary)?;
+        let moved = self.take_global(here);
+        if moved.is_none() {
+            self.narrow();
+        }
+        moved
+    }
+
+    fn take_global(&self, here: CpuId) -> Option<Connection> {
+        let socket = self.group.socket();
+        if socket.is_empty() {
+            return None;
+        }
+        let connection = socket.take()?;
         self.group.took_global();
         if let Some(own) = self.own {
             // It was this queue's turn.
             own.took(here);
         }
-        trace::accepted(primary, here, Origin::Global);
-        Ok(())
+        trace::accepted(socket, here, Origin::Global);
+        Some(connection)
     }
 
-    fn take_from(&self, call: &AcceptCall, slot: &Slot, here: CpuId, steals: bool) -> Result {
-        if !slot.has_some() {
-            return Err(EAGAIN);
-        }
-        // A local listener that was stopped meanwhile is as good as empty.
-        let local = slot.hold().ok_or(EAGAIN)?;
-        call.take(&local)
-            .map_err(|e| if e == EINVAL { EAGAIN } else { e })?;
+    fn take_from(&self, slot: &Slot, here: CpuId, steals: bool) -> Option<Connection> {
+        let connection = slot.queue().take()?;
         if steals {
             slot.robbed();
         } else {
@@ -153,29 +130,25 @@ impl<'a> View<'a> {
             cpu if steals => Origin::Stolen(cpu),
             cpu => Origin::Foreign(cpu),
         };
-        trace::accepted(self.group.primary(), here, from);
-        Ok(())
+        trace::accepted(self.group.socket(), here, from);
+        Some(connection)
     }
 }
 
-/// Was there nothing to take?
-fn is_empty(res: &Result) -> bool {
-    matches!(res, Err(e) if *e == EAGAIN)
-}
-
-/// Accepts a connection, or waits for one as long as the socket says. Process context; sleeps.
+/// Accepts a connection, or waits for one as long as the socket and the flags of its file say. Process
+/// context; sleeps.
 ///
 /// # Errors
 ///
 /// As `accept(2)`: `EINVAL` if the socket does not listen, `EAGAIN` if there is nothing and it does not
 /// wait, or not longer, `EINTR` or `ERESTARTSYS` if a signal comes.
-pub(crate) fn accept(group: &Group, call: &AcceptCall) -> Result {
-    let primary = group.primary();
-    if !primary.is_listening() {
+pub(crate) fn accept(group: &Group, flags: i32) -> Result<Connection> {
+    let socket = group.socket();
+    if !socket.is_listening() {
         return Err(EINVAL);
     }
 
-    let mut timeout = call.timeout();
+    let mut timeout = socket.timeout(flags);
     let blocks = timeout != 0;
     let own = if blocks {
         group.enlist(Waits::Accepting)
@@ -185,18 +158,18 @@ pub(crate) fn accept(group: &Group, call: &AcceptCall) -> Result {
     let view = View::new(group, own);
     let mut slept = false;
     loop {
-        match view.take(call) {
-            Err(e) if e == EAGAIN && blocks => (),
-            done => {
-                if slept {
-                    pass_wakes_on(&view);
-                }
-                return done;
+        if let Some(connection) = view.take() {
+            if slept {
+                pass_wakes_on(&view);
             }
+            return Ok(connection);
+        }
+        if !blocks {
+            return Err(EAGAIN);
         }
         slept = true;
-        let queue = own.map(Slot::queue);
-        let res = WaitQueue::wait(primary, queue, &mut timeout, &|| view.has_some());
+        let waiters = own.map(Slot::waiters);
+        let res = WaitQueue::wait(socket, waiters, &mut timeout, &|| view.has_some());
         if res.is_err() {
             pass_wakes_on(&view);
         }
@@ -206,8 +179,8 @@ pub(crate) fn accept(group: &Group, call: &AcceptCall) -> Result {
 
 /// A task that waits at two queues may be woken at both, and takes from one: wakes another for the rest.
 fn pass_wakes_on(view: &View<'_>) {
-    view.group.primary().pass_wake_on();
+    view.group.socket().pass_wake_on();
     if let Some(own) = view.own.filter(|own| own.has_some()) {
-        own.queue().wake();
+        own.waiters().wake();
     }
 }

@@ -5,9 +5,9 @@
 //! Which CPU a task serves.
 //!
 //! A task becomes a consumer when it first waits at a spawned socket. With `enable_listen_spawn=2` it is
-//! then bound to the CPU, of those that it is allowed on, that the fewest consumers serve. What it is
-//! bound to at that moment says nothing: a forked child has inherited that from its parent. What the
-//! user asked for, and cpusets, count ([`Cpus::wish`]).
+//! then bound to a CPU of those that it is allowed on: the one that is served least for this socket, and of
+//! equal ones for all. What it is bound to at that moment says nothing: a forked child has inherited that
+//! from its parent. What the user asked for, and cpusets, count ([`Cpus::wish`]).
 //!
 //! A task that is bound here stays so until its user says otherwise, by `sched_setaffinity(2)`. What the
 //! kernel does to it by itself is undone: when a CPU goes offline it lets those that were bound to it
@@ -92,14 +92,14 @@ impl Cpus {
     }
 }
 
-/// Returns the CPU that fewest serve: `here` if it is one of those, else the first.
-fn least_used(
+/// Returns the CPU that is used least: `here` if it is one of those, else the first.
+fn least_used<U: Ord>(
     cpus: impl Iterator<Item = CpuId>,
-    users: impl Fn(CpuId) -> usize,
+    use_of: impl Fn(CpuId) -> U,
     here: CpuId,
 ) -> Option<CpuId> {
     // Of equal keys, min_by_key() takes the first.
-    cpus.min_by_key(|cpu| (users(*cpu), *cpu != here))
+    cpus.min_by_key(|cpu| (use_of(*cpu), *cpu != here))
 }
 
 /// What the user has asked for a task by `sched_setaffinity(2)`.
@@ -385,12 +385,19 @@ impl Consumers {
 
     /// Makes the current task a consumer of a CPU, and returns which; [`None`] if it is to be none.
     ///
-    /// `wanted` is the CPU that it asked for. Process context; sleeps, and may move the task.
+    /// `wanted` is the CPU that it asked for. Of others, it gets the one that is `served` least for the socket that
+    /// it waits at, and of equal ones that which the fewest tasks serve for any socket: so nobody decides where
+    /// others go by being there before them. Process context; sleeps, and may move the task.
     ///
     /// # Errors
     ///
     /// `EINVAL` if `wanted` is not to be had, `ENOMEM`, or why the task cannot be bound.
-    pub(crate) fn place(&self, mode: Mode, wanted: Option<CpuId>) -> Result<Option<CpuId>> {
+    pub(crate) fn place<S: Ord>(
+        &self,
+        mode: Mode,
+        wanted: Option<CpuId>,
+        served: impl Fn(CpuId) -> S,
+    ) -> Result<Option<CpuId>> {
         let bound = ffi::bound_cpu();
         let task = kernel::current!();
 
@@ -419,7 +426,7 @@ impl Consumers {
             // A CPU that was chosen before stays, for all the sockets that a task serves.
             None => before
                 .filter(|cpu| bound == Some(*cpu) && wish.has(*cpu))
-                .or_else(|| least_used(wish.iter(), |cpu| users.of(cpu), here)),
+                .or_else(|| least_used(wish.iter(), |cpu| (served(cpu), users.of(cpu)), here)),
         };
         let Some(known) = self.note(choose, Some(Asked::of(task)?))? else {
             return wanted.map_or(Ok(None), |_| Err(EINVAL));

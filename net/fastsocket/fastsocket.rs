@@ -5,8 +5,8 @@
 //! Fastsocket: sockets whose connections stay on one CPU.
 //!
 //! This is the policy; the TCP stack calls it through the hooks of `hooks.c`. Follow a connection:
-//! [`hooks`] (where C enters), [`group`] and [`slot`]
-//! (the accept queues of a socket), [`accept`] and [`poll`] (how a program gets at them). A program gets
+//! [`hooks`] (where C enters), [`group`] and [`slot`] (what a socket has for each CPU), [`queue`] (where it
+//! waits), [`accept`] and [`poll`] (how a program gets at it), [`limit`] (how many may wait). A program gets
 //! there by [`dev`], whose commands are in [`uapi`], or without knowing by [`mark`]; [`spawn`] makes a
 //! socket ours, and [`affinity`] chooses CPUs, which [`hotplug`] says come and go. [`steal`] is about slots
 //! that are slow, [`reuseport`] about sockets that share them. [`stats`] counts, [`trace`] tells.
@@ -17,20 +17,23 @@
 //
 // 1. That of a consumer, a mutex: which CPU it serves. Held while it is bound, so that only itself and who
 //    goes through all when a CPU comes or goes may wait for it.
-//    `State::runs` and those of the marks, mutexes: what is to be spawned. Nothing is taken under them.
-// 2. The socket lock of a primary: its local listeners (`ffi::Locked`). A user can keep it for as long as
-//    they like, so nothing that others need is held over it.
-// 3. `State::spawning`, a mutex: one socket is spawned at a time, so that each sees its group's.
-// 4. `State::peers_lock`, a spinlock: writers of what SO_REUSEPORT groups share.
-//    That of `State::consumers`, a spinlock: who serves which CPU.
+// 2. The socket lock of one that is being spawned. A user can keep it for as long as they like, so nothing
+//    that others need is held over it.
+// 3. `State::spawning`, a spinlock: one socket is spawned at a time, so that each sees its group's.
+// 4. Spinlocks, under which nothing is taken: those of what SO_REUSEPORT groups share (their writers), of the
+//    marks of a network namespace, `State::runs`, `State::consumers` (who serves which CPU), and of a group
+//    (who becomes a consumer of its slots).
+// 5. That of a slot's queue, a spinlock that softirqs take, and under it the one of the socket's own.
+//
+// No task sleeps, or is preempted, while it holds what others wait for.
 
 use kernel::{
     c_str, cpuhotplug,
     miscdevice::{self, Fops},
     net::namespace,
-    new_mutex, new_spinlock,
+    new_spinlock,
     prelude::*,
-    sync::{rcu, Mutex, SpinLock},
+    sync::{rcu, SpinLock},
 };
 
 mod accept;
@@ -40,10 +43,12 @@ mod ffi;
 mod group;
 mod hooks;
 mod hotplug;
+mod limit;
 mod listener;
 mod log;
 mod mark;
 mod poll;
+mod queue;
 mod reuseport;
 mod slot;
 mod spawn;
@@ -124,23 +129,20 @@ struct State {
     #[pin]
     repair: hotplug::Repair,
     #[pin]
-    peers_lock: SpinLock<()>,
-    #[pin]
     consumers: affinity::Consumers,
     #[pin]
-    spawning: Mutex<()>,
+    spawning: SpinLock<()>,
     #[pin]
-    runs: Mutex<mark::Runs>,
+    runs: SpinLock<mark::Runs>,
 }
 
 impl State {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             repair <- hotplug::Repair::new(),
-            peers_lock <- new_spinlock!((), "fastsocket::peers"),
             consumers <- affinity::Consumers::new(),
-            spawning <- new_mutex!((), "fastsocket::spawning"),
-            runs <- new_mutex!(mark::Runs::new(), "fastsocket::runs"),
+            spawning <- new_spinlock!((), "fastsocket::spawning"),
+            runs <- new_spinlock!(mark::Runs::new(), "fastsocket::runs"),
         })
     }
 }

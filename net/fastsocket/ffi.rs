@@ -282,18 +282,6 @@ pub(crate) fn current_id() -> usize {
     unsafe { bindings::fastsocket_current_id() as usize }
 }
 
-/// Makes RCU end a grace period some time, and returns what [`grace_over`] asks by. Any context.
-pub(crate) fn grace_start() -> usize {
-    // SAFETY: It can be called anywhere.
-    unsafe { bindings::start_poll_synchronize_rcu() as usize }
-}
-
-/// Has a whole grace period passed since [`grace_start`]? Any context.
-pub(crate) fn grace_over(cookie: usize) -> bool {
-    // SAFETY: It can be called anywhere.
-    unsafe { bindings::poll_state_synchronize_rcu(cookie as _) }
-}
-
 /// Does a filter see the system calls of the current task, by seccomp(2)?
 pub(crate) fn is_filtered() -> bool {
     // SAFETY: It can be called in process context.
@@ -402,14 +390,14 @@ impl SocketFile {
         unsafe { Listener::from_raw((*self.sock.as_ptr()).sk) }.into()
     }
 
-    /// Attaches a group to the socket, which is locked; it is released with the socket.
+    /// Attaches a group to the socket, which is locked; it is destroyed with the socket.
     ///
     /// # Errors
     ///
     /// As `fastsocket_attach()`; the group is dropped then.
     pub(crate) fn attach(&self, _lock: &Locked<'_>, group: rcu::RcuBox<Group>) -> Result {
         let group = rcu::RcuBox::into_raw(group);
-        // SAFETY: By the type invariants, and the lock. The group stays until it is released by the hook.
+        // SAFETY: By the type invariants, and the lock. The group stays until the socket is destroyed.
         let res = unsafe { bindings::fastsocket_attach(self.sock.as_ptr(), group.as_ptr().cast()) };
         to_result(res).inspect_err(|_| {
             // SAFETY: It is not attached, so nobody else has it.
@@ -435,57 +423,13 @@ impl Drop for SocketFile {
     }
 }
 
-/// A call of `accept(2)` that is being carried out.
-///
-/// # Invariants
-///
-/// The pointers are what `fastsocket_ops.accept` was given, and that has not returned.
-pub(crate) struct AcceptCall {
-    sock: *mut bindings::socket,
-    newsock: *mut bindings::socket,
-    arg: *mut bindings::proto_accept_arg,
-}
-
-impl AcceptCall {
-    /// # Safety
-    ///
-    /// The type invariants must hold until the value is dropped.
-    pub(crate) unsafe fn from_raw(
-        sock: *mut bindings::socket,
-        newsock: *mut bindings::socket,
-        arg: *mut bindings::proto_accept_arg,
-    ) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self { sock, newsock, arg }
-    }
-
-    /// How long the call may wait, in jiffies: 0 not at all.
-    pub(crate) fn timeout(&self) -> isize {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::fastsocket_rcvtimeo((*self.sock).sk, (*self.arg).flags) }
-    }
-
-    /// Takes a connection from a queue, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN` if it is empty, `EINVAL` if the socket does not listen any more.
-    pub(crate) fn take(&self, from: &Listener) -> Result {
-        // SAFETY: By the type invariants; the reference keeps `from`.
-        to_result(unsafe {
-            bindings::fastsocket_take(self.sock, self.newsock, from.as_ptr(), self.arg)
-        })
-    }
-}
-
 /// A call of `poll` on a listening socket that is being carried out.
 ///
 /// # Invariants
 ///
-/// The pointers are what `fastsocket_ops.poll` was given, and that has not returned.
+/// The pointers are what `fastsocket_ops.poll_wait` was given, and that has not returned.
 pub(crate) struct PollCall {
     file: *mut bindings::file,
-    sock: *mut bindings::socket,
     wait: *mut bindings::poll_table_struct,
 }
 
@@ -495,11 +439,10 @@ impl PollCall {
     /// The type invariants must hold until the value is dropped.
     pub(crate) unsafe fn from_raw(
         file: *mut bindings::file,
-        sock: *mut bindings::socket,
         wait: *mut bindings::poll_table_struct,
     ) -> Self {
         // INVARIANT: By the safety requirements.
-        Self { file, sock, wait }
+        Self { file, wait }
     }
 
     /// Will the caller wait, or does it only look?
@@ -508,12 +451,9 @@ impl PollCall {
         unsafe { bindings::fastsocket_polling(self.wait) }
     }
 
-    /// Registers the caller at the socket and, if there is one, at the wait queue of a slot of its.
-    ///
-    /// A full barrier: what is put into a queue afterwards wakes the caller, and what was before is seen.
-    pub(crate) fn register(&self, queue: Option<&WaitQueue>) {
-        let queue = queue.map_or(ptr::null_mut(), WaitQueue::as_ptr);
+    /// Registers the caller at the wait queue of a slot.
+    pub(crate) fn register(&self, waiters: &WaitQueue) {
         // SAFETY: By the type invariants; a slot's queue stays for as long as the socket.
-        unsafe { bindings::fastsocket_poll_wait(self.file, self.sock, queue, self.wait) };
+        unsafe { bindings::fastsocket_poll_slot(self.file, waiters.as_ptr(), self.wait) };
     }
 }

@@ -9,45 +9,128 @@
 
 use core::{
     ptr::{self, NonNull},
-    sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, Ordering},
+    sync::atomic::{AtomicPtr, AtomicU32, Ordering},
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
+    bindings,
     cpu::{self, CpuId},
+    new_spinlock,
     prelude::*,
     sync::{
         rcu::{self, RcuBox},
-        Arc,
+        Arc, SpinLock,
     },
     types::ARef,
 };
 
 use crate::{
     affinity::Mode,
-    ffi::{self, Credentials, SocketFile},
+    ffi::{self, Credentials, Pid, SocketFile},
     hooks,
-    listener::{Listener, Locked},
+    listener::Listener,
+    queue::Connection,
     reuseport::Peers,
-    slot::{Slot, Waits},
+    slot::{Slot, Unfit, Waits},
     stats::{Counter, Stats},
     steal::LoadedCpus,
+    trace,
 };
+
+/// The slots of a socket, by CPU.
+///
+/// # Invariants
+///
+/// Each is null or the pointer of an [`RcuBox`] of a [`Slot`] that this owns, set once.
+struct Slots(KVec<AtomicPtr<bindings::fastsocket_slot>>);
+
+impl Slots {
+    fn new() -> Result<Self> {
+        let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..cpu::nr_cpu_ids() {
+            slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
+        }
+        // INVARIANT: All are null.
+        Ok(Self(slots))
+    }
+
+    /// What C knows them by: stays the same.
+    fn head(&mut self) -> bindings::fastsocket_slots {
+        bindings::fastsocket_slots {
+            // CAST: An `AtomicPtr` is a pointer in memory.
+            slot: self.0.as_mut_ptr().cast(),
+        }
+    }
+
+    #[inline]
+    fn of(&self, cpu: CpuId) -> Option<&Slot> {
+        Self::get(self.0.get(cpu.index())?)
+    }
+
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter().filter_map(Self::get)
+    }
+
+    #[inline]
+    fn get(cell: &AtomicPtr<bindings::fastsocket_slot>) -> Option<&Slot> {
+        let slot = NonNull::new(cell.load(Ordering::Acquire))?;
+        // SAFETY: By the type invariants.
+        Some(unsafe { Slot::from_raw(slot).as_ref() })
+    }
+
+    /// Puts a slot in its place, unless there is one: then it is dropped. Returns the pointer to the new one.
+    fn add(&self, slot: RcuBox<Slot>) -> Option<NonNull<Slot>> {
+        let cell = self.0.get(slot.cpu().index())?;
+        let slot = RcuBox::into_raw(slot);
+        // INVARIANT: It was null.
+        let res = cell.compare_exchange(
+            ptr::null_mut(),
+            slot.as_ptr().cast(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if res.is_err() {
+            // SAFETY: Nobody has found it.
+            drop(unsafe { RcuBox::from_raw(slot) });
+            return None;
+        }
+        Some(slot)
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        for slot in self.0.iter_mut() {
+            if let Some(slot) = NonNull::new(*slot.get_mut()) {
+                // SAFETY: By the type invariants; a group is dropped after a grace period.
+                drop(unsafe { RcuBox::from_raw(Slot::from_raw(slot)) });
+            }
+        }
+    }
+}
 
 /// A spawned socket.
 ///
 /// # Invariants
 ///
-/// Each of `slots` is null or the pointer of an [`RcuBox`] that this owns, set once.
+/// `head.slot` is that of `slots`.
+#[pin_data]
+#[repr(C)]
 pub(crate) struct Group {
-    primary: ARef<Listener>,
-    slots: KVec<AtomicPtr<Slot>>,
-    /// It was found that the socket cannot have local listeners, by an option that it has.
-    barred: AtomicBool,
+    /// What C knows it by.
+    head: bindings::fastsocket_slots,
+    slots: Slots,
+    socket: ARef<Listener>,
+    /// How many slots there are.
+    number: AtomicU32,
+    /// How many slots have references, and one for the socket until it is destroyed.
+    live: AtomicU32,
+    /// One task at a time becomes a consumer.
+    #[pin]
+    enlisting: SpinLock<()>,
     /// Of which CPUs the slots are loaded.
     loaded: LoadedCpus,
-    /// How many pushes from its slots have begun, and how many of them are over.
-    pushing: AtomicU32,
-    pushed: AtomicU32,
     /// Where the next idle consumer is looked for.
     next_idle: AtomicU32,
     /// What it shares with the other members of its SO_REUSEPORT group.
@@ -60,6 +143,12 @@ pub(crate) struct Group {
     passed: AtomicU32,
 }
 
+// SAFETY: What `head` points to is owned by it, and all that changes is atomic or has a lock.
+unsafe impl Send for Group {}
+
+// SAFETY: As above.
+unsafe impl Sync for Group {}
+
 /// Spawns a socket. Process context; sleeps.
 ///
 /// # Errors
@@ -69,44 +158,52 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
     if file.group().is_some() && file.listener().is_listening() {
         return Err(EALREADY);
     }
-    let primary = file.listener();
-    let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
-    for _ in 0..cpu::nr_cpu_ids() {
-        slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
-    }
-    let loaded = LoadedCpus::new(GFP_KERNEL_ACCOUNT)?;
+    let socket = file.listener();
     let state = hooks::state()?;
-    let net = primary.clone();
 
-    // The lock of all comes last: whoever holds that of a socket may keep it for as long as they like.
-    let lock = net.lock();
-    let one = state.spawning.lock();
-    let group = Group {
-        peers: Peers::of(&primary)?,
-        primary,
-        slots,
-        barred: AtomicBool::new(false),
-        loaded,
-        pushing: AtomicU32::new(0),
-        pushed: AtomicU32::new(0),
-        next_idle: AtomicU32::new(0),
-        spawner: Credentials::current(),
-        taken: AtomicU32::new(0),
-        passed: AtomicU32::new(u32::MAX),
-    };
-    file.attach(&lock, RcuBox::new(group, GFP_KERNEL_ACCOUNT)?)?;
-    drop(one);
+    let lock = socket.lock();
+    loop {
+        // Memory may be long in coming, and others spawn sockets, too.
+        let peers = Peers::of(&socket)?;
+        let mut slots = Slots::new()?;
+        let own = socket.clone();
+        let group = try_pin_init!(Group {
+            head: slots.head(),
+            slots,
+            socket: own,
+            number: AtomicU32::new(0),
+            live: AtomicU32::new(1),
+            enlisting <- new_spinlock!((), "fastsocket::enlisting"),
+            loaded: LoadedCpus::new(GFP_KERNEL_ACCOUNT)?,
+            next_idle: AtomicU32::new(0),
+            peers,
+            spawner: Credentials::current(),
+            taken: AtomicU32::new(0),
+            passed: AtomicU32::new(u32::MAX),
+        }? Error);
+        let group = RcuBox::try_pin_init(group, GFP_KERNEL_ACCOUNT)?;
+        let _one = state.spawning.lock();
+        if Peers::is_right(group.peers(), &socket) {
+            file.attach(&lock, group)?;
+            break;
+        }
+    }
     drop(lock);
 
     let here = CpuId::current_hint();
-    Stats::count(net.net(), here, Counter::Listen, &rcu::Guard::new());
+    Stats::count(socket.net(), here, Counter::Listen, &rcu::Guard::new());
     Ok(())
 }
 
 impl Group {
+    /// Returns the group that C knows as this. What C has as one is the first part of a group.
+    pub(crate) fn from_raw(slots: *mut bindings::fastsocket_slots) -> *mut Self {
+        slots.cast()
+    }
+
     /// The socket that the program has.
-    pub(crate) fn primary(&self) -> &Listener {
-        &self.primary
+    pub(crate) fn socket(&self) -> &Listener {
+        &self.socket
     }
 
     /// What it shares with the other members of its SO_REUSEPORT group, if it is in one.
@@ -116,21 +213,12 @@ impl Group {
 
     /// Returns the slot of a CPU, if a task ever served it.
     pub(crate) fn slot(&self, cpu: CpuId) -> Option<&Slot> {
-        // SAFETY: By the type invariants.
-        unsafe {
-            self.slots
-                .get(cpu.index())?
-                .load(Ordering::Acquire)
-                .as_ref()
-        }
+        self.slots.of(cpu)
     }
 
     /// Returns all slots.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        // SAFETY: By the type invariants.
-        self.slots
-            .iter()
-            .filter_map(|slot| unsafe { slot.load(Ordering::Acquire).as_ref() })
+        self.slots.iter()
     }
 
     /// Returns all slots, those of a NUMA node first.
@@ -160,30 +248,6 @@ impl Group {
         self.loaded.set(cpu, loaded);
     }
 
-    /// Calls `push`, which moves what is queued at a slot to the socket's own queue. In between, it is
-    /// in neither. Softirq.
-    pub(crate) fn while_pushing<T>(&self, push: impl FnOnce() -> T) -> T {
-        self.pushing.fetch_add(1, Ordering::Relaxed);
-        // Who sees that a queue is empty since this push sees that it has begun.
-        fence(Ordering::SeqCst);
-        let res = push();
-        self.pushed.fetch_add(1, Ordering::Release);
-        res
-    }
-
-    /// How many pushes had begun when all was seen that was looked at before? Any context.
-    #[inline]
-    pub(crate) fn pushes_begun(&self) -> u32 {
-        fence(Ordering::Acquire);
-        self.pushing.load(Ordering::Relaxed)
-    }
-
-    /// How many pushes are over, of which all is seen that is looked at afterwards? Any context.
-    #[inline]
-    pub(crate) fn pushes_over(&self) -> u32 {
-        self.pushed.load(Ordering::Acquire)
-    }
-
     /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
     ///
     /// One that does not come, since it waits for something else, is not the first to be asked again.
@@ -196,7 +260,7 @@ impl Group {
         if let Some(slot) = chosen.min_by_key(key) {
             let next = slot.cpu().get().wrapping_add(1);
             self.next_idle.store(next, Ordering::Relaxed);
-            slot.queue().wake();
+            slot.waiters().wake();
         }
     }
 
@@ -208,13 +272,13 @@ impl Group {
     /// A connection was taken from elsewhere: if one waits in the socket's own queue, the wake-up for that
     /// may have been for this task. Wakes another, once for each that waits there first. Process context.
     pub(crate) fn pass_wake_on(&self) {
-        if self.primary.is_empty() {
+        if self.socket.is_empty() {
             return;
         }
         let taken = self.taken.load(Ordering::Relaxed);
         if self.passed.load(Ordering::Relaxed) != taken {
             self.passed.store(taken, Ordering::Relaxed);
-            self.primary.pass_wake_on();
+            self.socket.pass_wake_on();
         }
     }
 
@@ -225,9 +289,6 @@ impl Group {
         let cpu = ffi::served_cpu()?;
         let slot = self.slot(cpu).filter(|slot| slot.is_own())?;
         slot.attend(waits);
-        if slot.is_due() {
-            slot.renew(&self.primary.lock());
-        }
         Some(slot)
     }
 
@@ -235,16 +296,12 @@ impl Group {
     ///
     /// Process context; sleeps, and may move the task to another CPU.
     pub(crate) fn enlist(&self, waits: Waits) -> Option<&Slot> {
-        if self.barred.load(Ordering::Relaxed) {
-            return None;
-        }
-        let known = |slot: &&Slot| slot.is_filled();
-        if let Some(slot) = self.own_slot(Some(waits)).filter(known) {
+        if let Some(slot) = self.own_slot(Some(waits)) {
             return Some(slot);
         }
         // One of several that serve the CPU: another was here last, and is to be found.
         let shared = ffi::served_cpu().and_then(|cpu| self.slot(cpu));
-        if let Some(slot) = shared.filter(|slot| slot.has_consumer()).filter(known) {
+        if let Some(slot) = shared.filter(|slot| slot.has_consumer()) {
             return Some(slot);
         }
         // What goes wrong leaves the task with the socket's own queue, where nothing is lost.
@@ -269,100 +326,181 @@ impl Group {
             return Ok(None);
         }
         let state = hooks::state()?;
-        let placed = state.consumers.place(mode, wanted)?;
+        let served = |cpu| self.slot(cpu).map_or((false, 0), Slot::service);
+        let placed = state.consumers.place(mode, wanted, served)?;
         let Some(cpu) = placed else {
             return Ok(None);
         };
 
-        let lock = self.primary.lock();
-        if !self.primary.is_listening() {
+        if !self.socket.is_listening() {
             return Ok(None);
         }
         let slot = match self.slot(cpu) {
             Some(slot) => slot,
-            None => self.add(&lock, cpu)?,
+            None => self.add(cpu)?,
         };
+        let consumer = RcuBox::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
+        let _one = self.enlisting.lock();
         let before = slot.consumer_id();
-        let enlisted = slot.enlist(&lock, waits);
-        if enlisted == Err(EOPNOTSUPP) {
-            self.barred.store(true, Ordering::Relaxed);
-        }
-        enlisted?;
-        self.note_several(before, &lock);
-        self.note_several(slot.consumer_id(), &lock);
+        slot.enlist(consumer, waits);
+        self.note_several(before);
+        self.note_several(slot.consumer_id());
         Ok(Some(slot))
     }
 
     /// A task has become the consumer of one more or one less slot: notes at its slots whether they are
     /// several. It goes on looking at those that it was moved away from until somebody else serves them.
-    fn note_several(&self, consumer: usize, lock: &Locked<'_>) {
+    fn note_several(&self, consumer: usize) {
         let its = || self.slots().filter(|slot| slot.consumer_id() == consumer);
         let several = its().nth(1).is_some();
-        its().for_each(|slot| slot.set_one_of_several(several, lock));
+        its().for_each(|slot| slot.set_one_of_several(several));
     }
 
-    /// Makes the slot of a CPU.
-    fn add(&self, _lock: &Locked<'_>, cpu: CpuId) -> Result<&Slot> {
-        let state = hooks::state()?;
-        let cell = self.slots.get(cpu.index()).ok_or(EINVAL)?;
-        let slot = RcuBox::into_raw(Slot::new(self.primary.clone(), cpu)?);
+    /// Makes the slot of a CPU, unless another task has meanwhile. Process context.
+    fn add(&self, cpu: CpuId) -> Result<&Slot> {
+        let slot = Slot::new(self.socket.clone(), cpu)?;
 
-        // INVARIANT: It was null, and the lock keeps others from setting it.
-        cell.store(slot.as_ptr(), Ordering::Release);
-        if let Some(peers) = &self.peers {
-            // SAFETY: It was just made; `release` removes it, and it is freed a grace period later.
-            unsafe { peers.insert(&state.peers_lock, slot) };
+        // The socket is open, and counted: this is not the last.
+        self.live.fetch_add(1, Ordering::Relaxed);
+        match self.slots.add(slot) {
+            None => {
+                self.live.fetch_sub(1, Ordering::Relaxed);
+            }
+            Some(slot) => {
+                self.number.fetch_add(1, Ordering::Relaxed);
+                trace::spawned(&self.socket, cpu);
+                if let Some(peers) = &self.peers {
+                    // SAFETY: It was just made; `destroy` removes it, and it is freed a grace period later.
+                    unsafe { peers.insert(slot) };
+                }
+            }
         }
         self.slot(cpu).ok_or(EINVAL)
     }
 
-    /// `listen(2)` or, if `option`, `setsockopt(2)` was called on the socket. Process context; sleeps for
-    /// the socket lock.
-    pub(crate) fn changed(&self, option: bool) {
-        let lock = self.primary.lock();
-        if !self.primary.is_listening() {
-            return;
+    /// Puts a connection into the slot of the CPU that received its last packet, or gives it back: then it
+    /// goes to the socket's own queue. Softirq, or process context with BHs off.
+    pub(crate) fn admit(
+        &self,
+        cpu: Option<CpuId>,
+        connection: Connection,
+        guard: &rcu::Guard,
+    ) -> Result<(), Connection> {
+        let here = CpuId::current_hint();
+        if let Some(slot) = self.slot(here) {
+            slot.room().used();
         }
-        self.barred.store(false, Ordering::Relaxed);
-        if option {
-            self.slots().for_each(|slot| slot.outdate(&lock));
-        } else {
-            self.slots().for_each(|slot| slot.relisten(&lock));
+        let Some(slot) = cpu.and_then(|cpu| self.slot(cpu)) else {
+            return Err(connection);
+        };
+        let count = |counter| Stats::count(self.socket.net(), here, counter, guard);
+        if let Err(why) = slot.admits(guard) {
+            count(Counter::LookupGlobal);
+            if why == Unfit::Spills {
+                trace::spilled(&self.socket, slot.cpu());
+            }
+            return Err(connection);
+        }
+        slot.queue().add(&self.socket, slot.cpu(), connection)?;
+        count(Counter::LookupLocal);
+        Ok(())
+    }
+
+    /// Returns the member of its SO_REUSEPORT group that is to take a segment that a hash has for this one,
+    /// if it is another. Any context, under RCU.
+    pub(crate) fn select<'g>(&'g self, cpu: CpuId, guard: &'g rcu::Guard) -> Option<&'g Listener> {
+        let peers = self.peers()?;
+        if self
+            .slot(cpu)
+            .is_some_and(|slot| slot.admits(guard).is_ok())
+        {
+            return None;
+        }
+        let other = peers.find(cpu, &self.socket, guard)?;
+        Stats::count(self.socket.net(), cpu, Counter::LookupPeer, guard);
+        Some(other)
+    }
+
+    /// How many requests count at its slots, or of those, how many are young? Any context.
+    pub(crate) fn requests(&self, young: bool) -> i32 {
+        let here = self.slot(CpuId::current_hint());
+        let others = || {
+            self.slots()
+                .filter(|slot| !here.is_some_and(|here| ptr::eq(*slot, here)))
+                .map(|slot| slot.requests().number(young))
+                .fold(0, i32::saturating_add)
+        };
+        match here {
+            Some(here) => here.all_requests(young, others),
+            None => others(),
         }
     }
 
-    /// The socket has left `TCP_LISTEN`. Process context; does not sleep.
-    pub(crate) fn stop(&self, lock: &Locked<'_>) {
-        self.slots().for_each(|slot| slot.stop(lock));
+    /// How many connections wait at its slots? Any context.
+    pub(crate) fn queued(&self) -> u32 {
+        let lengths = self.slots().map(|slot| slot.queue().length());
+        lengths.fold(0, u32::saturating_add)
     }
 
-    /// Frees the group of a socket that is gone. Process context; sleeps.
+    /// Do as many connections wait as the program wants? Softirq.
+    pub(crate) fn is_full(&self) -> bool {
+        let most = self.socket.backlog();
+        let waiting = || self.socket.queued().saturating_add(self.queued());
+        match self.slot(CpuId::current_hint()) {
+            Some(here) => {
+                let sharers = self.number.load(Ordering::Relaxed).saturating_add(1);
+                here.room().is_full(most, waiting, sharers)
+            }
+            None => waiting() > most,
+        }
+    }
+
+    /// The socket has left `TCP_LISTEN`: what waits at its slots goes to its own queue, which is emptied
+    /// next. Process context; does not sleep.
+    pub(crate) fn stop(&self) {
+        for slot in self.slots() {
+            slot.queue().move_all(&self.socket);
+        }
+    }
+
+    /// The socket is closed for good. Returns whether nothing uses the group any more. Any context but
+    /// hardirq.
     ///
     /// # Safety
     ///
-    /// `group` must have been attached to a socket that has been released since, and that had no other
-    /// users then.
-    pub(crate) unsafe fn release(group: NonNull<Self>) {
-        // SAFETY: By the safety requirements; RCU readers may still use it.
-        let group = unsafe { rcu::Retired::from_raw(group) };
-
-        if let (Ok(state), Some(peers)) = (hooks::state(), &group.peers) {
-            for slot in group.slots() {
-                peers.remove(&state.peers_lock, slot);
+    /// To be called once, with what is attached to a socket.
+    pub(crate) unsafe fn destroy(group: NonNull<Self>) -> bool {
+        // SAFETY: It lives, by the count that is given up at last.
+        let this = unsafe { group.as_ref() };
+        for slot in this.slots() {
+            if let Some(peers) = &this.peers {
+                peers.remove(slot);
+            }
+            slot.shut_down();
+            // SAFETY: By the safety requirements.
+            if unsafe { slot.requests().put() } {
+                this.live.fetch_sub(1, Ordering::AcqRel);
             }
         }
-        group.slots().for_each(Slot::shut_down);
-        group.primary.detach();
+        // SAFETY: It was the socket's.
+        unsafe { Self::unuse(group) }
     }
-}
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        for slot in self.slots.iter_mut() {
-            if let Some(slot) = NonNull::new(*slot.get_mut()) {
-                // SAFETY: By the type invariants; the group is dropped after a grace period.
-                drop(unsafe { RcuBox::from_raw(slot) });
-            }
+    /// Something that was counted by `live` has gone. Returns whether it was the last. Any context but
+    /// hardirq.
+    ///
+    /// # Safety
+    ///
+    /// It must have been counted, and `group` not be used afterwards if this returns true.
+    pub(crate) unsafe fn unuse(group: NonNull<Self>) -> bool {
+        // SAFETY: By the safety requirements.
+        let this = unsafe { group.as_ref() };
+        if this.live.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return false;
         }
+        this.socket.detach();
+        // SAFETY: It is from `RcuBox::into_raw`, and nobody finds it any more but who already has, under RCU.
+        drop(unsafe { rcu::Retired::from_raw(group) });
+        true
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Fastsocket, the built-in half: where the TCP stack and the socket layer call
- * fastsocket.ko.
+ * Fastsocket, the built-in half: where the TCP stack calls fastsocket.ko.
  *
  * Built in and in C because static keys and static calls are only there for
  * C, and because the TCP stack cannot call a module directly.
@@ -14,12 +13,14 @@
 #include <linux/static_call.h>
 #include <linux/tcp.h>
 #include <net/fastsocket.h>
+#include <net/mptcp.h>
 #include <net/sock.h>
+#include <net/sock_reuseport.h>
 #include <net/tcp.h>
 
 #include "internal.h"
 
-/* Looked at in tcp_diag.ko, too. */
+/* Looked at in modules, too. */
 DEFINE_STATIC_KEY_FALSE(fastsocket_enabled);
 EXPORT_SYMBOL_GPL(fastsocket_enabled);
 
@@ -31,76 +32,225 @@ DEFINE_STATIC_SRCU(fastsocket_srcu);
 
 /* What the static calls do while no module is there. */
 
-static struct sock *fastsocket_no_syn(void *group, struct sock *sk,
-				      unsigned int cpu)
+static int fastsocket_no_requests(struct fastsocket_slots *slots, bool young)
 {
-	return sk;
+	return 0;
 }
 
-static void fastsocket_no_data_ready(void *slot)
-{
-}
-
-static int fastsocket_no_accept(void *group, struct socket *sock,
-				struct socket *newsock,
-				struct proto_accept_arg *arg)
-{
-	return -EINVAL;
-}
-
-static bool fastsocket_no_poll(void *group, struct file *file,
-			       struct socket *sock, poll_table *wait)
+static bool fastsocket_no_is_full(struct fastsocket_slots *slots)
 {
 	return false;
 }
 
-DEFINE_STATIC_CALL(fastsocket_syn, fastsocket_no_syn);
-DEFINE_STATIC_CALL(fastsocket_data_ready, fastsocket_no_data_ready);
+static bool fastsocket_no_queue_add(struct fastsocket_slots *slots,
+				    struct request_sock *req,
+				    struct sock *child, int cpu)
+{
+	return false;
+}
+
+static void fastsocket_no_queued(struct fastsocket_slots *slots,
+				 unsigned int cpu)
+{
+}
+
+static struct request_sock *fastsocket_no_accept(struct fastsocket_slots *slots,
+						 int flags)
+{
+	return NULL;
+}
+
+static void fastsocket_no_poll_wait(struct fastsocket_slots *slots,
+				    struct file *file, poll_table *wait)
+{
+}
+
+static bool fastsocket_no_pending(struct fastsocket_slots *slots)
+{
+	return false;
+}
+
+static struct sock *fastsocket_no_select(struct fastsocket_slots *slots,
+					 struct sock *sk, unsigned int cpu)
+{
+	return sk;
+}
+
+DEFINE_STATIC_CALL(fastsocket_requests, fastsocket_no_requests);
+DEFINE_STATIC_CALL(fastsocket_is_full, fastsocket_no_is_full);
+DEFINE_STATIC_CALL(fastsocket_queue_add, fastsocket_no_queue_add);
+DEFINE_STATIC_CALL(fastsocket_queued, fastsocket_no_queued);
 DEFINE_STATIC_CALL(fastsocket_accept, fastsocket_no_accept);
-DEFINE_STATIC_CALL(fastsocket_poll, fastsocket_no_poll);
+DEFINE_STATIC_CALL(fastsocket_poll_wait, fastsocket_no_poll_wait);
+DEFINE_STATIC_CALL(fastsocket_pending, fastsocket_no_pending);
+DEFINE_STATIC_CALL(fastsocket_select, fastsocket_no_select);
 
-static struct request_sock_queue *fastsocket_queue(struct sock *sk)
+static struct fastsocket_slots *fastsocket_slots(const struct sock *sk)
 {
-	return &inet_csk(sk)->icsk_accept_queue;
+	return READ_ONCE(inet_csk(sk)->icsk_accept_queue.fastsocket_slots);
 }
 
-struct sock *__fastsocket_syn(struct sock *sk, const struct sk_buff *skb)
+/* The module; only while something keeps it. */
+struct module *fastsocket_owner(void)
 {
-	const struct request_sock_queue *queue = fastsocket_queue(sk);
-	const struct tcphdr *th = tcp_hdr(skb);
-	void *group = READ_ONCE(queue->fastsocket_data);
-
-	if (!group || queue->fastsocket_primary)
-		return sk;
-	if (!th->syn || th->ack || th->rst)
-		return sk;
-	/* Another layer listens here now, and knows of one queue. */
-	if (READ_ONCE(sk->sk_data_ready) != sock_def_readable)
-		return sk;
-
-	return static_call(fastsocket_syn)(group, sk, smp_processor_id());
+	return fastsocket_ops->owner;
 }
+
+/* --- requests ---------------------------------------------------------- */
+
+struct fastsocket_slot *__fastsocket_slot_of(const struct request_sock *req)
+{
+	const struct fastsocket_slots *slots = fastsocket_slots(req->rsk_listener);
+
+	/* The request keeps both. */
+	return READ_ONCE(slots->slot[req->rsk_slot - 1]);
+}
+EXPORT_SYMBOL_GPL(__fastsocket_slot_of);
+
+bool __fastsocket_reqsk_get(struct request_sock *req,
+			    const struct request_sock_queue *queue)
+{
+	const struct fastsocket_slots *slots = READ_ONCE(queue->fastsocket_slots);
+	unsigned int cpu = smp_processor_id();
+	struct fastsocket_slot *slot;
+
+	slot = slots ? READ_ONCE(slots->slot[cpu]) : NULL;
+	if (!slot || !refcount_inc_not_zero(&slot->refs))
+		return false;
+	req->rsk_slot = cpu + 1;
+	return true;
+}
+
+void __fastsocket_reqsk_put(struct request_sock *req)
+{
+	struct fastsocket_slot *slot = __fastsocket_slot_of(req);
+
+	/* The module's code has returned when it is put. */
+	if (refcount_dec_and_test(&slot->refs) && fastsocket_ops->unused(slot))
+		module_put(fastsocket_owner());
+}
+EXPORT_SYMBOL_GPL(__fastsocket_reqsk_put);
+
+int __fastsocket_requests(const struct request_sock_queue *queue, bool young)
+{
+	struct fastsocket_slots *slots = READ_ONCE(queue->fastsocket_slots);
+
+	return slots ? static_call(fastsocket_requests)(slots, young) : 0;
+}
+EXPORT_SYMBOL_GPL(__fastsocket_requests);
+
+/* --- accept queues ----------------------------------------------------- */
+
+bool __fastsocket_queue_add(struct sock *sk, struct request_sock *req,
+			    struct sock *child)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	/* Another layer that listens here knows of one queue. */
+	if (!slots || READ_ONCE(sk->sk_data_ready) != sock_def_readable)
+		return false;
+	return static_call(fastsocket_queue_add)(slots, req, child,
+						 READ_ONCE(child->sk_incoming_cpu));
+}
+
+bool __fastsocket_data_ready(struct sock *sk, const struct sock *child)
+{
+	u16 slot = READ_ONCE(inet_csk(child)->icsk_accept_queue.fastsocket_slot);
+
+	if (!slot)
+		return false;
+	static_call(fastsocket_queued)(fastsocket_slots(sk), slot - 1);
+	rcu_read_lock();
+	sk_wake_async_rcu(sk, SOCK_WAKE_WAITD, POLL_IN);
+	rcu_read_unlock();
+	/* Another layer may have come meanwhile. */
+	return READ_ONCE(sk->sk_data_ready) == sock_def_readable;
+}
+
+bool __fastsocket_is_full(const struct sock *sk)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	return slots && static_call(fastsocket_is_full)(slots);
+}
+
+struct request_sock *__fastsocket_accept(struct sock *sk, int flags)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	return slots ? static_call(fastsocket_accept)(slots, flags) : NULL;
+}
+
+void __fastsocket_poll_wait(struct file *file, struct sock *sk, poll_table *wait)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	if (slots && inet_sk_state_load(sk) == TCP_LISTEN)
+		static_call(fastsocket_poll_wait)(slots, file, wait);
+}
+
+bool __fastsocket_pending(const struct sock *sk)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	return slots && static_call(fastsocket_pending)(slots);
+}
+EXPORT_SYMBOL_GPL(__fastsocket_pending);
+
+struct sock *__fastsocket_select(struct sock *sk,
+				 const struct sock_reuseport *reuse)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	/* Where somebody chooses on purpose, the choice stands. */
+	if (!slots || rcu_access_pointer(reuse->prog) ||
+	    READ_ONCE(reuse->incoming_cpu))
+		return sk;
+	return static_call(fastsocket_select)(slots, sk, raw_smp_processor_id());
+}
+
+u32 __fastsocket_queued(const struct sock *sk)
+{
+	const struct fastsocket_ops *ops;
+	struct fastsocket_slots *slots;
+	u32 queued = 0;
+
+	/* They may go meanwhile, and then the module: not in here. */
+	rcu_read_lock();
+	ops = READ_ONCE(fastsocket_ops);
+	slots = fastsocket_slots(sk);
+	if (ops && slots)
+		queued = ops->backlog(slots);
+	rcu_read_unlock();
+	return queued;
+}
+EXPORT_SYMBOL_GPL(__fastsocket_queued);
+
+/* --- the life of a spawned socket -------------------------------------- */
 
 void __fastsocket_listen_stop(struct sock *sk)
 {
-	const struct request_sock_queue *queue = fastsocket_queue(sk);
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
 
-	if (queue->fastsocket_data && !queue->fastsocket_primary)
-		fastsocket_ops->listen_stop(queue->fastsocket_data);
+	if (slots)
+		fastsocket_ops->listen_stop(slots);
+}
+
+void __fastsocket_destroy(struct sock *sk)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	/* The module's code has returned when it is put. */
+	if (slots && fastsocket_ops->destroy(slots))
+		module_put(fastsocket_owner());
 }
 
 void __fastsocket_listened(struct socket *sock)
 {
 	const struct fastsocket_ops *ops;
-	void *group;
 
-	group = fastsocket_group(sock->sk);
-	if (group) {
-		fastsocket_ops->changed(group, false);
-		return;
-	}
 	/* A socket of the kernel's own is nobody's to spawn. */
-	if (!sock->file || !sk_is_tcp(sock->sk))
+	if (!sock->file || !sk_is_tcp(sock->sk) || fastsocket_slots(sock->sk))
 		return;
 	/*
 	 * It waits for the socket's lock, which a user can keep for ever: that
@@ -118,15 +268,6 @@ void __fastsocket_listened(struct socket *sock)
 		ops->listened(sock);
 		module_put(owner);
 	}
-}
-
-void __fastsocket_option_set(struct socket *sock)
-{
-	void *group = sock->sk ? fastsocket_group(sock->sk) : NULL;
-
-	/* Who has the socket open has its group, and that the module. */
-	if (group)
-		fastsocket_ops->changed(group, true);
 }
 
 void __fastsocket_forked(struct task_struct *child)
@@ -153,110 +294,20 @@ void __fastsocket_left(void)
 	srcu_read_unlock(&fastsocket_srcu, idx);
 }
 
-u32 __fastsocket_queued(const struct sock *sk)
-{
-	const struct request_sock_queue *queue = &inet_csk(sk)->icsk_accept_queue;
-	const struct fastsocket_ops *ops;
-	u32 queued = 0;
-	void *group;
-
-	/* A group may go meanwhile, and then the module: not in here. */
-	rcu_read_lock();
-	ops = READ_ONCE(fastsocket_ops);
-	group = READ_ONCE(queue->fastsocket_data);
-	if (ops && group && !queue->fastsocket_primary)
-		queued = ops->queued(group);
-	rcu_read_unlock();
-	return queued;
-}
-EXPORT_SYMBOL_GPL(__fastsocket_queued);
-
-/* sk_data_ready of a local listener. The owner of signals is the primary. */
-void fastsocket_local_data_ready(struct sock *local)
-{
-	const struct request_sock_queue *queue = fastsocket_queue(local);
-	struct sock *primary = queue->fastsocket_primary;
-
-	rcu_read_lock();
-	static_call(fastsocket_data_ready)(queue->fastsocket_data);
-	sk_wake_async_rcu(primary, SOCK_WAKE_WAITD, POLL_IN);
-	rcu_read_unlock();
-}
-
-/* The module of a local listener; put when that is freed. */
-struct module *fastsocket_owner(void)
-{
-	return fastsocket_ops->owner;
-}
-
-/**
- * fastsocket_accept() - accept a connection from a spawned socket.
- * @group: what fastsocket_group() said of it.
- * @sock: the socket.
- * @newsock: the socket to be connected.
- * @arg: as proto_ops.accept has it.
- *
- * Context: process, may sleep.
- * Return: 0 or a negative errno, as proto_ops.accept.
- */
-int fastsocket_accept(void *group, struct socket *sock, struct socket *newsock,
-		      struct proto_accept_arg *arg)
-{
-	/* Other queues may hold more than the one that was looked at. */
-	arg->is_empty = -1;
-
-	return static_call(fastsocket_accept)(group, sock, newsock, arg);
-}
-
-/**
- * fastsocket_poll() - poll a spawned socket that listens.
- * @file: the file that is polled.
- * @sock: its socket, for which fastsocket_listens() was true.
- * @wait: the poll table.
- *
- * Context: process, may sleep.
- * Return: the events, as proto_ops.poll.
- */
-__poll_t fastsocket_poll(struct file *file, struct socket *sock,
-			 poll_table *wait)
-{
-	void *group = fastsocket_group(sock->sk);
-
-	if (!static_call(fastsocket_poll)(group, file, sock, wait))
-		return 0;
-	return EPOLLIN | EPOLLRDNORM;
-}
-
-/**
- * fastsocket_release() - a spawned socket is released.
- * @group: what fastsocket_group() said of it, before it was closed.
- *
- * Context: process, may sleep.
- */
-void fastsocket_release(void *group)
-{
-	const struct fastsocket_ops *ops = fastsocket_ops;
-	struct module *owner = ops->owner;
-
-	ops->release(group);
-	module_put(owner);
-}
-
 /**
  * fastsocket_attach() - spawn a listening socket.
  * @sock: the socket, kept alive and locked by the caller.
- * @group: what the hooks are to be given; not NULL.
+ * @slots: what the hooks are to be given.
  *
- * Takes a reference to the module, and to the struct sock until
- * fastsocket_detach(). A spawned socket stays spawned until it is released.
+ * Takes a reference to the module. A spawned socket stays spawned until it is
+ * destroyed.
  *
  * Context: process.
  * Return: 0; -ENODEV if the module is about to go; -EALREADY if it is spawned;
- * -EINVAL if it does not listen;
- * -EOPNOTSUPP if it is not TCP over IPv4 or IPv6, or uses what a local
- * listener cannot have.
+ * -EINVAL if it does not listen; -EOPNOTSUPP if it is not TCP over IPv4 or
+ * IPv6, or another layer's.
  */
-int fastsocket_attach(struct socket *sock, void *group)
+int fastsocket_attach(struct socket *sock, struct fastsocket_slots *slots)
 {
 	const struct fastsocket_ops *ops = READ_ONCE(fastsocket_ops);
 	struct sock *sk = sock->sk;
@@ -269,29 +320,35 @@ int fastsocket_attach(struct socket *sock, void *group)
 		return -EOPNOTSUPP;
 	if (sk->sk_state != TCP_LISTEN)
 		return -EINVAL;
-	if (fastsocket_queue(sk)->fastsocket_data)
+	if (fastsocket_slots(sk))
 		return -EALREADY;
-	if (!fastsocket_can_clone(sk))
+	/* Kernel sockets, and those of SMC, MPTCP and others. */
+	if (!sock->file || !sk->sk_net_refcnt || sk_is_mptcp(sk) ||
+	    inet_csk(sk)->icsk_ulp_ops ||
+	    READ_ONCE(sk->sk_data_ready) != sock_def_readable)
 		return -EOPNOTSUPP;
 	if (!try_module_get(ops->owner))
 		return -ENODEV;
 
-	sock_hold(sk);
-	WRITE_ONCE(fastsocket_queue(sk)->fastsocket_data, group);
+	/* Pairs with the address dependency of who reads it. */
+	smp_store_release(&inet_csk(sk)->icsk_accept_queue.fastsocket_slots, slots);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(fastsocket_attach);
 
 /**
- * fastsocket_detach() - drop what fastsocket_attach() took of the struct sock.
- * @sk: the socket, already released by its last holder.
+ * fastsocket_detach() - the slots of a socket are about to go.
+ * @sk: the socket, destroyed; no request counts at its slots any more.
+ *
+ * Context: any.
  */
 void fastsocket_detach(struct sock *sk)
 {
-	WRITE_ONCE(fastsocket_queue(sk)->fastsocket_data, NULL);
-	sock_put(sk);
+	WRITE_ONCE(inet_csk(sk)->icsk_accept_queue.fastsocket_slots, NULL);
 }
 EXPORT_SYMBOL_GPL(fastsocket_detach);
+
+/* --- the module -------------------------------------------------------- */
 
 /**
  * fastsocket_register() - connect the module to the hooks.
@@ -305,10 +362,14 @@ int fastsocket_register(const struct fastsocket_ops *ops)
 	if (cmpxchg(&fastsocket_ops, NULL, ops))
 		return -EBUSY;
 
-	static_call_update(fastsocket_syn, ops->syn);
-	static_call_update(fastsocket_data_ready, ops->data_ready);
+	static_call_update(fastsocket_requests, ops->requests);
+	static_call_update(fastsocket_is_full, ops->is_full);
+	static_call_update(fastsocket_queue_add, ops->queue_add);
+	static_call_update(fastsocket_queued, ops->queued);
 	static_call_update(fastsocket_accept, ops->accept);
-	static_call_update(fastsocket_poll, ops->poll);
+	static_call_update(fastsocket_poll_wait, ops->poll_wait);
+	static_call_update(fastsocket_pending, ops->pending);
+	static_call_update(fastsocket_select, ops->select);
 	static_branch_enable(&fastsocket_enabled);
 	return 0;
 }
@@ -317,19 +378,22 @@ EXPORT_SYMBOL_GPL(fastsocket_register);
 /**
  * fastsocket_unregister() - disconnect the module.
  *
- * To be called from the module's exit: no socket is spawned then, and no local
- * listener is left, since each holds a reference to the module. When this
- * returns no CPU is in a hook.
+ * To be called from the module's exit: no socket is spawned then, since each
+ * holds a reference to the module. When this returns no CPU is in a hook.
  *
  * Context: process, may sleep.
  */
 void fastsocket_unregister(void)
 {
 	static_branch_disable(&fastsocket_enabled);
-	static_call_update(fastsocket_syn, fastsocket_no_syn);
-	static_call_update(fastsocket_data_ready, fastsocket_no_data_ready);
+	static_call_update(fastsocket_requests, fastsocket_no_requests);
+	static_call_update(fastsocket_is_full, fastsocket_no_is_full);
+	static_call_update(fastsocket_queue_add, fastsocket_no_queue_add);
+	static_call_update(fastsocket_queued, fastsocket_no_queued);
 	static_call_update(fastsocket_accept, fastsocket_no_accept);
-	static_call_update(fastsocket_poll, fastsocket_no_poll);
+	static_call_update(fastsocket_poll_wait, fastsocket_no_poll_wait);
+	static_call_update(fastsocket_pending, fastsocket_no_pending);
+	static_call_update(fastsocket_select, fastsocket_no_select);
 	WRITE_ONCE(fastsocket_ops, NULL);
 	synchronize_srcu(&fastsocket_srcu);
 	synchronize_net();

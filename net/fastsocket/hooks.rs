@@ -7,7 +7,7 @@
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
 
 use core::{
-    ffi::{c_int, c_uint, c_void},
+    ffi::{c_int, c_uint},
     ptr::{self, NonNull},
     sync::atomic::{AtomicPtr, Ordering},
 };
@@ -15,13 +15,13 @@ use kernel::{bindings, cpu::CpuId, error::to_result, prelude::*, sync::rcu, task
 
 use crate::{
     accept,
-    ffi::{AcceptCall, PollCall, SocketFile},
+    ffi::{PollCall, SocketFile},
     group::Group,
-    listener::{Listener, Locked},
+    listener::Listener,
     mark, poll,
-    slot::{Slot, Unfit},
-    stats::{Counter, Stats},
-    trace, State,
+    queue::Connection,
+    slot::Slot,
+    State,
 };
 
 /// What the hooks work on, while they are registered.
@@ -47,17 +47,21 @@ unsafe impl Sync for Ops {}
 
 static OPS: Ops = Ops(bindings::fastsocket_ops {
     owner: crate::THIS_MODULE.as_ptr(),
-    syn: Some(syn),
-    data_ready: Some(data_ready),
+    unused: Some(unused),
+    requests: Some(requests),
+    is_full: Some(is_full),
+    queue_add: Some(queue_add),
+    queued: Some(queued),
     accept: Some(on_accept),
-    poll: Some(on_poll),
-    changed: Some(changed),
+    poll_wait: Some(poll_wait),
+    pending: Some(pending),
+    select: Some(select),
+    backlog: Some(backlog),
     listen_stop: Some(listen_stop),
+    destroy: Some(destroy),
     listened: Some(listened),
     forked: Some(forked),
     left: Some(left),
-    queued: Some(queued),
-    release: Some(release),
 });
 
 /// The hooks being connected, until this is dropped.
@@ -91,110 +95,165 @@ impl Drop for Registration {
     }
 }
 
+/// Returns the group that a hook is called for.
+///
 /// # Safety
 ///
-/// As `fastsocket_ops.syn`.
-unsafe extern "C" fn syn(
-    group: *mut c_void,
-    sk: *mut bindings::sock,
-    cpu: c_uint,
-) -> *mut bindings::sock {
-    // SAFETY: The hook is called under RCU, for a listener that this keeps.
-    let (guard, primary) = unsafe { (rcu::Guard::assume(), Listener::from_raw(sk)) };
-    // SAFETY: It was attached to the listener, and is freed after a grace period only.
-    let group = unsafe { &*group.cast::<Group>() };
-    // SAFETY: It is the processor that this runs on.
-    let cpu = unsafe { CpuId::new_unchecked(cpu) };
-
-    let count = |counter| Stats::count(primary.net(), cpu, counter, &guard);
-    let found = group.slot(cpu).map(|slot| slot.for_syn(&guard));
-    if let Some(Ok(local)) = found {
-        count(Counter::LookupLocal);
-        return local.as_ptr();
-    }
-
-    let peers = group.peers();
-    if let Some(local) = peers.and_then(|peers| peers.find(cpu, primary, &guard)) {
-        count(Counter::LookupLocal);
-        count(Counter::LookupPeer);
-        return local.as_ptr();
-    }
-
-    if let Some(Err(why)) = found {
-        count(Counter::LookupGlobal);
-        if why == Unfit::Spills {
-            trace::spilled(primary, cpu);
-        }
-    }
-    sk
+/// `slots` must be attached to a socket, and that be kept for `'a`, or be found under RCU.
+unsafe fn group<'a>(slots: *mut bindings::fastsocket_slots) -> &'a Group {
+    // SAFETY: By the safety requirements; a group is freed an RCU grace period after it was detached.
+    unsafe { &*Group::from_raw(slots) }
 }
 
 /// # Safety
 ///
-/// As `fastsocket_ops.data_ready`.
-unsafe extern "C" fn data_ready(slot: *mut c_void) {
-    // SAFETY: It is what a local listener was made for, and the hook is called under RCU.
-    unsafe { &*slot.cast::<Slot>() }.data_ready();
+/// As `fastsocket_ops.unused`.
+unsafe extern "C" fn unused(slot: *mut bindings::fastsocket_slot) -> bool {
+    let Some(slot) = NonNull::new(slot).map(Slot::from_raw) else {
+        return false;
+    };
+    // SAFETY: The slot lives as long as its group, which counts its references as one.
+    unsafe {
+        let group = slot.as_ref().socket().group_ptr();
+        NonNull::new(group).is_some_and(|group| Group::unuse(group))
+    }
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.requests`.
+unsafe extern "C" fn requests(slots: *mut bindings::fastsocket_slots, young: bool) -> c_int {
+    // SAFETY: The caller keeps the listener.
+    unsafe { group(slots) }.requests(young)
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.is_full`.
+unsafe extern "C" fn is_full(slots: *mut bindings::fastsocket_slots) -> bool {
+    // SAFETY: The caller keeps the listener.
+    unsafe { group(slots) }.is_full()
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.queue_add`.
+unsafe extern "C" fn queue_add(
+    slots: *mut bindings::fastsocket_slots,
+    req: *mut bindings::request_sock,
+    child: *mut bindings::sock,
+    cpu: c_int,
+) -> bool {
+    let (Some(req), Some(child)) = (NonNull::new(req), NonNull::new(child)) else {
+        return false;
+    };
+    // SAFETY: The caller keeps the listener, has softirqs off, and gives the request away.
+    let (group, guard, connection) = unsafe {
+        (
+            group(slots),
+            rcu::Guard::assume(),
+            Connection::new(req, child),
+        )
+    };
+    let cpu = u32::try_from(cpu).ok().and_then(CpuId::new);
+    match group.admit(cpu, connection, &guard) {
+        Ok(()) => true,
+        Err(connection) => {
+            // It stays the caller's.
+            let _ = connection.into_raw();
+            false
+        }
+    }
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.queued`.
+unsafe extern "C" fn queued(slots: *mut bindings::fastsocket_slots, cpu: c_uint) {
+    // SAFETY: The caller keeps the listener.
+    let group = unsafe { group(slots) };
+    if let Some(slot) = CpuId::new(cpu).and_then(|cpu| group.slot(cpu)) {
+        slot.data_ready();
+    }
 }
 
 /// # Safety
 ///
 /// As `fastsocket_ops.accept`.
 unsafe extern "C" fn on_accept(
-    group: *mut c_void,
-    sock: *mut bindings::socket,
-    newsock: *mut bindings::socket,
-    arg: *mut bindings::proto_accept_arg,
-) -> c_int {
-    // SAFETY: It was attached to the socket, which stays during the call; so do the others.
-    let (group, call) = unsafe {
-        (
-            &*group.cast::<Group>(),
-            AcceptCall::from_raw(sock, newsock, arg),
-        )
-    };
-    match accept::accept(group, &call) {
-        Ok(()) => 0,
-        Err(e) => e.to_errno(),
+    slots: *mut bindings::fastsocket_slots,
+    flags: c_int,
+) -> *mut bindings::request_sock {
+    // SAFETY: The caller keeps the listener.
+    match accept::accept(unsafe { group(slots) }, flags) {
+        Ok(connection) => connection.into_raw(),
+        Err(e) => e.to_ptr(),
     }
 }
 
 /// # Safety
 ///
-/// As `fastsocket_ops.poll`.
-unsafe extern "C" fn on_poll(
-    group: *mut c_void,
+/// As `fastsocket_ops.poll_wait`.
+unsafe extern "C" fn poll_wait(
+    slots: *mut bindings::fastsocket_slots,
     file: *mut bindings::file,
-    sock: *mut bindings::socket,
     wait: *mut bindings::poll_table_struct,
-) -> bool {
-    // SAFETY: It was attached to the socket, which stays during the call; so do the others.
-    let (group, call) = unsafe {
-        (
-            &*group.cast::<Group>(),
-            PollCall::from_raw(file, sock, wait),
-        )
-    };
-    poll::poll(group, &call)
+) {
+    // SAFETY: The caller keeps the listener and its file.
+    let (group, call) = unsafe { (group(slots), PollCall::from_raw(file, wait)) };
+    poll::register(group, &call);
 }
 
 /// # Safety
 ///
-/// As `fastsocket_ops.changed`.
-unsafe extern "C" fn changed(group: *mut c_void, option: bool) {
-    // SAFETY: It was attached to the socket, which stays during the call.
-    unsafe { &*group.cast::<Group>() }.changed(option);
+/// As `fastsocket_ops.pending`.
+unsafe extern "C" fn pending(slots: *mut bindings::fastsocket_slots) -> bool {
+    // SAFETY: The caller keeps the listener.
+    poll::has_some(unsafe { group(slots) })
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.select`.
+unsafe extern "C" fn select(
+    slots: *mut bindings::fastsocket_slots,
+    sk: *mut bindings::sock,
+    cpu: c_uint,
+) -> *mut bindings::sock {
+    // SAFETY: The hook is called under RCU, and the processor is one that code runs on.
+    let (group, guard, cpu) = unsafe {
+        (
+            group(slots),
+            rcu::Guard::assume(),
+            CpuId::new_unchecked(cpu),
+        )
+    };
+    group.select(cpu, &guard).map_or(sk, Listener::as_ptr)
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.backlog`.
+unsafe extern "C" fn backlog(slots: *mut bindings::fastsocket_slots) -> u32 {
+    // SAFETY: The hook is called under RCU.
+    unsafe { group(slots) }.queued()
 }
 
 /// # Safety
 ///
 /// As `fastsocket_ops.listen_stop`.
-unsafe extern "C" fn listen_stop(group: *mut c_void) {
-    // SAFETY: It was attached to the socket, which stays during the call.
-    let group = unsafe { &*group.cast::<Group>() };
-    // SAFETY: The hook is called with the socket locked.
-    let lock = unsafe { Locked::assume(group.primary()) };
-    group.stop(&lock);
+unsafe extern "C" fn listen_stop(slots: *mut bindings::fastsocket_slots) {
+    // SAFETY: The caller keeps the listener.
+    unsafe { group(slots) }.stop();
+}
+
+/// # Safety
+///
+/// As `fastsocket_ops.destroy`.
+unsafe extern "C" fn destroy(slots: *mut bindings::fastsocket_slots) -> bool {
+    let group = NonNull::new(Group::from_raw(slots));
+    // SAFETY: A socket is destroyed once.
+    group.is_some_and(|group| unsafe { Group::destroy(group) })
 }
 
 /// # Safety
@@ -224,25 +283,5 @@ unsafe extern "C" fn forked(child: *mut bindings::task_struct) {
 unsafe extern "C" fn left() {
     if let Ok(state) = state() {
         state.consumers.forget(kernel::current!());
-    }
-}
-
-/// # Safety
-///
-/// As `fastsocket_ops.queued`.
-unsafe extern "C" fn queued(group: *mut c_void) -> u32 {
-    // SAFETY: It was attached to a socket, and is freed after a grace period only.
-    let (group, guard) = unsafe { (&*group.cast::<Group>(), rcu::Guard::assume()) };
-    let queued = group.slots().map(|slot| slot.queued(&guard));
-    queued.fold(0, u32::saturating_add)
-}
-
-/// # Safety
-///
-/// As `fastsocket_ops.release`.
-unsafe extern "C" fn release(group: *mut c_void) {
-    if let Some(group) = NonNull::new(group.cast::<Group>()) {
-        // SAFETY: It was attached to the socket, which is gone.
-        unsafe { Group::release(group) };
     }
 }

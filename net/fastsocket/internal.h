@@ -4,13 +4,8 @@
 #define _FASTSOCKET_INTERNAL_H
 
 struct module;
-struct sock;
 
 /* hooks.c */
 struct module *fastsocket_owner(void);
-void fastsocket_local_data_ready(struct sock *local);
-
-/* listener.c */
-bool fastsocket_can_clone(const struct sock *sk);
 
 #endif /* _FASTSOCKET_INTERNAL_H */

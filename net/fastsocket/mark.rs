@@ -21,12 +21,12 @@ use kernel::{
         namespace::{Key, Namespace, NamespaceRef, PerNet},
         proc,
     },
-    new_mutex,
+    new_spinlock,
     prelude::*,
     rbtree::{RBTree, RBTreeNode},
     seq_file::SeqFile,
     seq_print,
-    sync::{rcu, Arc, Mutex},
+    sync::{rcu, Arc, SpinLock},
     task::Task,
     types::ARef,
     uaccess::{UserPtr, UserSlice},
@@ -53,7 +53,26 @@ pub(crate) struct Marks(Arc<List>);
 #[pin_data]
 struct List {
     #[pin]
-    addresses: Mutex<KVec<SocketAddr>>,
+    addresses: SpinLock<KVec<SocketAddr>>,
+}
+
+impl List {
+    /// Calls a function with the addresses and an empty vector that has room for them and one more, and puts
+    /// that in their place. Process context; sleeps.
+    fn change(&self, change: impl Fn(&[SocketAddr], &mut KVec<SocketAddr>) -> Result) -> Result {
+        loop {
+            // Memory may be long in coming, and all who call listen(2) take the lock.
+            let room = self.addresses.lock().len().saturating_add(1);
+            let mut new = KVec::with_capacity(room, GFP_KERNEL_ACCOUNT)?;
+            let mut addresses = self.addresses.lock();
+            if addresses.len() < room {
+                change(&addresses, &mut new)?;
+                core::mem::swap(&mut *addresses, &mut new);
+                drop(addresses);
+                return Ok(());
+            }
+        }
+    }
 }
 
 static KEY: Key<Marks> = Key::new();
@@ -77,7 +96,7 @@ impl PerNet for Marks {
         unsafe {
             kernel::init::pin_init_from_closure(|slot: *mut Self| {
                 let list = pin_init!(List {
-                    addresses <- new_mutex!(KVec::new(), "fastsocket::marks"),
+                    addresses <- new_spinlock!(KVec::new(), "fastsocket::marks"),
                 });
                 slot.write(Self(Arc::pin_init(list, GFP_KERNEL)?));
                 Ok(())
@@ -110,14 +129,17 @@ impl Marks {
 /// marked, `ENOSPC` if there are too many, `ENOMEM`.
 pub(crate) fn add(addr: UserPtr, len: usize) -> Result {
     let (list, address) = request(addr, len)?;
-    let mut addresses = list.addresses.lock();
-    if addresses.contains(&address) {
-        return Err(EEXIST);
-    }
-    if addresses.len() >= MOST {
-        return Err(ENOSPC);
-    }
-    Ok(addresses.push(address, GFP_KERNEL_ACCOUNT)?)
+    list.change(|old, new| {
+        if old.contains(&address) {
+            return Err(EEXIST);
+        }
+        if old.len() >= MOST {
+            return Err(ENOSPC);
+        }
+        // There is room.
+        new.extend_from_slice(old, GFP_ATOMIC)?;
+        Ok(new.push(address, GFP_ATOMIC)?)
+    })
 }
 
 /// `FSOCKET_IOC_UNMARK`. Process context; sleeps.
@@ -127,16 +149,16 @@ pub(crate) fn add(addr: UserPtr, len: usize) -> Result {
 /// As [`add`], or `ENOENT` if it is not marked.
 pub(crate) fn remove(addr: UserPtr, len: usize) -> Result {
     let (list, address) = request(addr, len)?;
-    let mut addresses = list.addresses.lock();
-    let mut kept = KVec::new();
-    for a in addresses.iter().filter(|a| **a != address) {
-        kept.push(*a, GFP_KERNEL_ACCOUNT)?;
-    }
-    if kept.len() == addresses.len() {
-        return Err(ENOENT);
-    }
-    *addresses = kept;
-    Ok(())
+    list.change(|old, new| {
+        for kept in old.iter().filter(|a| **a != address) {
+            // There is room.
+            new.push(*kept, GFP_ATOMIC)?;
+        }
+        if new.len() == old.len() {
+            return Err(ENOENT);
+        }
+        Ok(())
+    })
 }
 
 /// Reads what an administrator wants to have marked, or not, and where.
@@ -246,16 +268,50 @@ impl Runs {
         })
     }
 
-    /// Are the sockets of the current task to be spawned?
-    fn has_current(&mut self) -> bool {
-        if self.0.keys().next().is_none() {
-            return false;
-        }
-        let ancestry = ffi::Ancestry::current();
-        let mut held = |scope| self.any(scope, |process| ancestry.has(ffi::process_id(process)));
-        let user = ffi::euid();
-        held(None) || (ffi::runs_for(user) && held(Some(user)))
+    fn is_empty(&self) -> bool {
+        self.0.keys().next().is_none()
     }
+
+    /// Are the sockets of a task to be spawned?
+    fn hold(&mut self, caller: &Caller) -> bool {
+        let mut held = |scope| {
+            self.any(scope, |process| {
+                caller.ancestry.has(ffi::process_id(process))
+            })
+        };
+        held(None) || caller.user.is_some_and(|user| held(Some(user)))
+    }
+}
+
+/// A task that calls `listen(2)`.
+struct Caller {
+    ancestry: ffi::Ancestry,
+    /// Whose ordinary program it is, if it is one.
+    user: Option<u32>,
+}
+
+impl Caller {
+    /// The current task. Process context.
+    fn current() -> Self {
+        let user = ffi::euid();
+        Self {
+            ancestry: ffi::Ancestry::current(),
+            user: ffi::runs_for(user).then_some(user),
+        }
+    }
+}
+
+/// Are the sockets of the current task to be spawned? Process context.
+fn runs_current() -> bool {
+    let Ok(state) = hooks::state() else {
+        return false;
+    };
+    if state.runs.lock().is_empty() {
+        return false;
+    }
+    let caller = Caller::current();
+    let held = state.runs.lock().hold(&caller);
+    held
 }
 
 /// An open file of the device: it may hold a process.
@@ -330,8 +386,8 @@ pub(crate) fn listened(file: &SocketFile) {
         let addresses = list.addresses.lock();
         addresses.iter().find(|mark| covers(mark, &bound)).copied()
     };
-    let run = || hooks::state().is_ok_and(|state| state.runs.lock().has_current());
-    if marked().is_none() && !run() {
+    let is_marked = marked().is_some();
+    if !is_marked && !runs_current() {
         return;
     }
     match spawn::attach(file) {
@@ -344,7 +400,12 @@ pub(crate) fn listened(file: &SocketFile) {
                 &guard,
             );
         }
-        Err(e) => log!(3, "a socket that is marked cannot be spawned: {e:?}"),
+        Err(e) if is_marked => log!(4, "a socket at a marked address cannot be spawned: {e:?}"),
+        // Whoever may start programs so could fill the log.
+        Err(e) => log!(
+            7,
+            "a socket of a program that runs so cannot be spawned: {e:?}"
+        ),
     }
 }
 
@@ -463,7 +524,7 @@ mod tests {
 
     fn only_the_scope_of_a_process_counts() -> Result {
         let mut runs = Runs::new();
-        kunit_check!(!runs.has_current());
+        kunit_check!(!runs.hold(&Caller::current()));
         let process = |task: &Task| ARef::from(task);
         let elsewhere = ffi::euid().wrapping_add(1);
         runs.0.try_create_and_insert(
@@ -471,10 +532,10 @@ mod tests {
             process(kernel::current!()),
             GFP_KERNEL,
         )?;
-        kunit_check!(!runs.has_current(), "it is another user's");
+        kunit_check!(!runs.hold(&Caller::current()), "it is another user's");
         runs.0
             .try_create_and_insert((None, 1), process(kernel::current!()), GFP_KERNEL)?;
-        kunit_check!(runs.has_current());
+        kunit_check!(runs.hold(&Caller::current()));
         Ok(())
     }
 

@@ -8,27 +8,24 @@
 //! task on another CPU. So a task that is bound to a CPU registers at the slot of that CPU, all at the
 //! socket itself; and only the consumer of a slot looks at less than all of them.
 
-use crate::{
-    accept::View,
-    ffi::PollCall,
-    group::Group,
-    slot::{Slot, Waits},
-};
+use crate::{accept::View, ffi::PollCall, group::Group, slot::Waits};
 
-/// Registers the current task, if it wants to wait, and says whether there is something to accept.
-///
-/// Process context; sleeps.
-pub(crate) fn poll(group: &Group, call: &PollCall) -> bool {
-    let own = if call.registers() {
-        let own = group.enlist(Waits::Registered);
-        call.register(own.map(Slot::queue));
-        own
-    } else {
-        group.own_slot(None)
-    };
-    let view = View::new(group, own);
-    let some = view.has_some();
-    if !some && !call.registers() {
+/// Registers the current task at the slot that it serves from now on, if it wants to wait. Process context;
+/// sleeps.
+pub(crate) fn register(group: &Group, call: &PollCall) {
+    if call.registers() {
+        if let Some(own) = group.enlist(Waits::Registered) {
+            call.register(own.waiters());
+        }
+    }
+}
+
+/// Is there something to accept at the slots that the current task looks at? It looks at the socket's own
+/// queue next. Process context.
+pub(crate) fn has_some(group: &Group) -> bool {
+    let view = View::new(group, group.own_slot(None));
+    let some = view.slots_have_some();
+    if !some {
         view.narrow();
     }
     some

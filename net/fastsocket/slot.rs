@@ -4,8 +4,8 @@
 
 //! A slot: the accept queue of a socket on one CPU.
 //!
-//! It has a local listener, that takes SYNs of this CPU, and a wait queue, at which the tasks wait that
-//! are bound to this CPU. One of those is its consumer: the task that waited there first since another
+//! It has a queue of connections whose packets this CPU received, and a wait queue, at which the tasks wait
+//! that are bound to this CPU. One of those is its consumer: the task that waited there first since another
 //! did. While it is the consumer, it looks at this queue and the socket's own, and at few others: see
 //! [`View`](crate::accept::View).
 //!
@@ -13,7 +13,10 @@
 //! looks after it at each tick: it calls idle consumers to a queue that is slow ([`steal`](crate::steal)),
 //! and moves what nobody takes to the socket's own queue, of which every waiter hears ([`patience`]).
 
-use core::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::{
+    ptr::NonNull,
+    sync::atomic::{fence, AtomicBool, AtomicU32, AtomicUsize, Ordering},
+};
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings, container_of,
@@ -27,7 +30,10 @@ use kernel::{
 use crate::{
     ffi::{self, Pid, TaskState},
     group::Group,
-    listener::{self, Listener, Local, LocalCell, Locked},
+    limit::{self, Requests, Room, Sum},
+    listener::Listener,
+    queue::Queue,
+    reuseport::Link,
     steal::{self, Age},
     trace,
     wait::{Timer, WaitQueue},
@@ -56,36 +62,33 @@ pub(crate) enum Waits {
 /// How many connections are pushed at a tick: each is a piece of work for a softirq, and wakes somebody.
 const PUSHED_AT_ONCE: u32 = 128;
 
-/// The accept queue of a socket on one CPU.
-///
-/// Softirqs find it under RCU: by its [`Group`], by the local listener, and by the timer. It is freed
-/// with its group, a grace period after the socket was released and its timer was shut down.
-#[repr(align(64))]
-pub(crate) struct Slot {
-    cpu: CpuId,
-    node: NumaNode,
-    primary: ARef<Listener>,
-    next_peer: AtomicPtr<Slot>,
-    local: LocalCell,
-    queue: WaitQueue,
+/// What the CPU of a slot knows of the socket's limits.
+struct Limits {
+    room: Room,
+    half_open: Sum,
+    young: Sum,
+}
+
+/// Who serves a slot, and how.
+struct Duty {
     consumer: RcuCell<Pid>,
     /// The consumer, as a number.
-    consumer_id: AtomicUsize,
-    /// The consumer waits in `accept(2)`: that it is not at the wait queue means nothing.
+    id: AtomicUsize,
+    /// How often a task has become it.
+    enlisted: AtomicU32,
+    /// It waits in `accept(2)`: that it is not at the wait queue means nothing.
     accepts: AtomicBool,
-    /// The consumer let the queue stand: no more SYNs, until it is back.
+    /// It let the queue stand: no more connections, until it is back.
     stalled: AtomicBool,
-    /// An option was set on the socket: no more SYNs, until the local listener has run dry and is
-    /// replaced by one that has the option.
-    outdated: AtomicBool,
-    /// Since when, as RCU counts, no SYN finds it, and whether it was seen dry then.
-    since: AtomicUsize,
-    seen_dry: AtomicBool,
     /// Who has become the consumer just now, as a number, or 0: slots that nobody serves may hold what
     /// came before.
     wide: AtomicUsize,
     /// The consumer is that of another slot, too: it was moved, and nobody has followed it there.
     one_of_several: AtomicBool,
+}
+
+/// How the queue of a slot moves.
+struct Pace {
     /// How many connections were taken, and how many of them by idle consumers of other slots.
     taken: AtomicU32,
     stolen: AtomicU32,
@@ -97,6 +100,29 @@ pub(crate) struct Slot {
     /// Connections wait for long here: whoever is idle may take them. The timer says so, and is armed
     /// while it is set.
     loaded: AtomicBool,
+}
+
+/// The accept queue of a socket on one CPU.
+///
+/// Softirqs find it under RCU: by its [`Group`], by requests that count here, and by the timer. It is freed
+/// with its group, a grace period after the socket was destroyed and the last such request freed.
+#[pin_data]
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    /// What C knows it by.
+    requests: Requests,
+    #[pin]
+    queue: Queue,
+    limits: Limits,
+    cpu: CpuId,
+    node: NumaNode,
+    socket: ARef<Listener>,
+    link: Link,
+    #[pin]
+    waiters: WaitQueue,
+    duty: Duty,
+    pace: Pace,
+    #[pin]
     timer: Timer,
 }
 
@@ -107,40 +133,47 @@ unsafe impl Send for Slot {}
 unsafe impl Sync for Slot {}
 
 impl Slot {
-    /// Makes a slot without a local listener. Process context.
-    pub(crate) fn new(primary: ARef<Listener>, cpu: CpuId) -> Result<RcuBox<Self>> {
-        let slot = RcuBox::new(
-            Self {
-                cpu,
-                node: cpu.node(),
-                primary,
-                next_peer: AtomicPtr::new(core::ptr::null_mut()),
-                local: LocalCell::new(),
-                queue: WaitQueue::uninit(),
+    /// Makes a slot. Process context.
+    pub(crate) fn new(socket: ARef<Listener>, cpu: CpuId) -> Result<RcuBox<Self>> {
+        let slot = try_pin_init!(Self {
+            requests: Requests::new(),
+            queue <- Queue::new(),
+            limits: Limits {
+                room: Room::new(),
+                half_open: Sum::new(),
+                young: Sum::new(),
+            },
+            cpu,
+            node: cpu.node(),
+            socket,
+            link: Link::new(),
+            waiters <- WaitQueue::new(),
+            duty: Duty {
                 consumer: RcuCell::new(None),
-                consumer_id: AtomicUsize::new(0),
+                id: AtomicUsize::new(0),
+                enlisted: AtomicU32::new(0),
                 accepts: AtomicBool::new(false),
                 stalled: AtomicBool::new(false),
-                outdated: AtomicBool::new(false),
-                since: AtomicUsize::new(0),
-                seen_dry: AtomicBool::new(false),
                 wide: AtomicUsize::new(0),
                 one_of_several: AtomicBool::new(false),
+            },
+            pace: Pace {
                 taken: AtomicU32::new(0),
                 stolen: AtomicU32::new(0),
                 seen: AtomicU32::new(0),
                 still: AtomicU32::new(0),
                 age: Age::new(),
                 loaded: AtomicBool::new(false),
-                timer: Timer::uninit(),
             },
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        // SAFETY: A box of this kind never moves its content, which nobody uses yet.
-        unsafe { slot.queue.init() };
-        // SAFETY: As above; the timer is shut down before the slot is freed.
-        unsafe { slot.timer.init(tick) };
-        Ok(slot)
+            // SAFETY: It is the timer of a slot, that is freed a grace period after it was shut down.
+            timer <- unsafe { Timer::new(tick) },
+        }? Error);
+        RcuBox::try_pin_init(slot, GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Returns the slot that C knows as this. What C has as one is the first part of a slot.
+    pub(crate) fn from_raw(slot: NonNull<bindings::fastsocket_slot>) -> NonNull<Self> {
+        slot.cast()
     }
 
     pub(crate) fn cpu(&self) -> CpuId {
@@ -151,38 +184,61 @@ impl Slot {
         self.node
     }
 
-    pub(crate) fn primary(&self) -> &Listener {
-        &self.primary
+    /// The socket that it is of.
+    pub(crate) fn socket(&self) -> &Listener {
+        &self.socket
     }
 
-    /// The next slot of its chain; for [`Peers`](crate::reuseport::Peers) only.
-    pub(crate) fn next_peer(&self) -> &AtomicPtr<Self> {
-        &self.next_peer
+    /// The requests that count here.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
-    pub(crate) fn queue(&self) -> &WaitQueue {
+    /// How many requests count at all slots, by what `others` says of the other ones? For its CPU.
+    pub(crate) fn all_requests(&self, young: bool, others: impl FnOnce() -> i32) -> i32 {
+        let sum = if young {
+            &self.limits.young
+        } else {
+            &self.limits.half_open
+        };
+        sum.get(limit::now(), self.requests.number(young), others)
+    }
+
+    /// How many connections its CPU may add. For its CPU.
+    pub(crate) fn room(&self) -> &Room {
+        &self.limits.room
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Where tasks wait that serve it.
+    pub(crate) fn waiters(&self) -> &WaitQueue {
+        &self.waiters
+    }
+
+    /// The connections that wait here.
+    pub(crate) fn queue(&self) -> &Queue {
         &self.queue
     }
 
-    /// Returns the local listener that is to take a SYN, or why the socket itself is. Softirq.
+    /// Is it to take another connection? If not, why is the socket's own queue? Softirq.
     ///
-    /// A slot whose queue is as long as the program wants, or that is stalled, spills. One that is only
-    /// loaded does not: idle consumers take from it what is there, and if there is none, a place in
-    /// the queue of all is no better than one here, but further away.
+    /// One that has half of what the program wants to wait leaves the rest to others; one that is stalled
+    /// gets nothing. One that is only loaded does: idle consumers take from it what is there, and if there
+    /// is none, a place in the queue of all is no better than one here, but further away.
     #[inline]
-    pub(crate) fn for_syn<'g>(&'g self, guard: &'g rcu::Guard) -> Result<&'g Listener, Unfit> {
+    pub(crate) fn admits(&self, guard: &rcu::Guard) -> Result<(), Unfit> {
         if !self.is_served(guard) {
             return Err(Unfit::Unserved);
         }
-        if self.stalled.load(Ordering::Relaxed) || self.outdated.load(Ordering::Relaxed) {
+        if self.duty.stalled.load(Ordering::Relaxed)
+            || self.queue.length() > self.socket.backlog() / 2
+        {
             return Err(Unfit::Spills);
         }
-        let local = self.local.get(guard).ok_or(Unfit::Unserved)?;
-        // What is pushed makes room here, and none for the program: its backlog bounds the socket's own queue.
-        if local.is_full() || self.primary.is_full() {
-            return Err(Unfit::Spills);
-        }
-        Ok(local)
+        Ok(())
     }
 
     /// Is there anybody who will look at the queue soon? Any context.
@@ -191,38 +247,24 @@ impl Slot {
     /// task has nothing to do.
     #[inline]
     fn is_served(&self, guard: &rcu::Guard) -> bool {
-        self.queue.is_active()
-            || (self.accepts.load(Ordering::Relaxed) && !self.primary.has_waiter(guard))
+        self.waiters.is_active()
+            || (self.duty.accepts.load(Ordering::Relaxed) && !self.socket.has_waiter(guard))
     }
 
     /// A connection was queued. Softirq.
     pub(crate) fn data_ready(&self) {
-        self.queue.wake();
+        self.waiters.wake();
         self.timer.arm();
     }
 
     /// Is there something to take? Any context.
     pub(crate) fn has_some(&self) -> bool {
-        let guard = rcu::Guard::new();
-        self.local
-            .get(&guard)
-            .is_some_and(|local| !local.is_empty())
-    }
-
-    /// How many connections wait? Any context.
-    pub(crate) fn queued(&self, guard: &rcu::Guard) -> u32 {
-        self.local.get(guard).map_or(0, Listener::queued)
-    }
-
-    /// Returns the local listener, to take a connection from. Process context.
-    pub(crate) fn hold(&self) -> Option<ARef<Listener>> {
-        let guard = rcu::Guard::new();
-        self.local.get(&guard)?.try_hold()
+        !self.queue.is_empty()
     }
 
     /// A connection was taken, or one from the socket's own queue in its turn.
     pub(crate) fn took(&self, here: CpuId) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.pace.taken.fetch_add(1, Ordering::Relaxed);
         if here == self.cpu {
             self.attend(None);
         }
@@ -230,13 +272,13 @@ impl Slot {
 
     /// A consumer of another slot has taken a connection. That says nothing of how this one is served.
     pub(crate) fn robbed(&self) {
-        self.stolen.fetch_add(1, Ordering::Relaxed);
-        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.pace.stolen.fetch_add(1, Ordering::Relaxed);
+        self.pace.taken.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Is it the turn of the socket's own queue, if that has something?
     pub(crate) fn yields(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) % GLOBAL_SHARE == GLOBAL_SHARE - 1
+        self.pace.taken.load(Ordering::Relaxed) % GLOBAL_SHARE == GLOBAL_SHARE - 1
     }
 
     /// Is the current task its consumer?
@@ -248,51 +290,51 @@ impl Slot {
     /// Returns the number of its consumer; that of no task if it had none yet.
     #[inline]
     pub(crate) fn consumer_id(&self) -> usize {
-        self.consumer_id.load(Ordering::Relaxed)
+        self.duty.id.load(Ordering::Relaxed)
+    }
+
+    /// By how much it is served already: one who chooses a CPU takes the least. Any context.
+    pub(crate) fn service(&self) -> (bool, u32) {
+        let enlisted = self.duty.enlisted.load(Ordering::Relaxed);
+        (self.has_consumer(), enlisted)
     }
 
     /// Is there a consumer that is alive? Any context.
     pub(crate) fn has_consumer(&self) -> bool {
         let guard = rcu::Guard::new();
         let lives = |pid: &Pid| pid.task_state() != TaskState::Gone;
-        self.consumer.get(&guard).is_some_and(lives)
-    }
-
-    /// Is there a local listener?
-    #[inline]
-    pub(crate) fn is_filled(&self) -> bool {
-        self.local.get(&rcu::Guard::new()).is_some()
+        self.duty.consumer.get(&guard).is_some_and(lives)
     }
 
     /// The consumer is here, and looks; it may say how it will wait.
     #[inline]
     pub(crate) fn attend(&self, waits: Option<Waits>) {
-        if self.stalled.load(Ordering::Relaxed) {
-            self.stalled.store(false, Ordering::Relaxed);
+        if self.duty.stalled.load(Ordering::Relaxed) {
+            self.duty.stalled.store(false, Ordering::Relaxed);
         }
         if let Some(waits) = waits {
             let accepts = waits == Waits::Accepting;
-            if self.accepts.load(Ordering::Relaxed) != accepts {
-                self.accepts.store(accepts, Ordering::Relaxed);
+            if self.duty.accepts.load(Ordering::Relaxed) != accepts {
+                self.duty.accepts.store(accepts, Ordering::Relaxed);
             }
         }
     }
 
     /// Does nobody wait at the queue? An answer that may be old. Any context.
     pub(crate) fn is_forsaken(&self) -> bool {
-        !self.queue.is_active()
+        !self.waiters.is_active()
     }
 
     /// May idle consumers of other slots take from it? Any context.
     #[inline]
     pub(crate) fn is_loaded(&self) -> bool {
-        self.loaded.load(Ordering::Relaxed)
+        self.pace.loaded.load(Ordering::Relaxed)
     }
 
     /// Says whether it is loaded; for the timer, which is armed while it is.
     fn set_loaded(&self, loaded: bool, group: Option<&Group>) {
         if self.is_loaded() != loaded {
-            self.loaded.store(loaded, Ordering::Relaxed);
+            self.pace.loaded.store(loaded, Ordering::Relaxed);
             if let Some(group) = group {
                 group.note_loaded(self.cpu, loaded);
             }
@@ -302,16 +344,16 @@ impl Slot {
     /// Is its consumer about to do nothing? An answer that may be old. Any context.
     pub(crate) fn is_idle(&self, guard: &rcu::Guard) -> bool {
         let waits = |pid: &Pid| pid.task_state() == TaskState::Waiting;
-        self.queue.is_active()
-            && !self.stalled.load(Ordering::Relaxed)
+        self.waiters.is_active()
+            && !self.duty.stalled.load(Ordering::Relaxed)
             && !self.has_some()
-            && self.consumer.get(guard).is_some_and(waits)
+            && self.duty.consumer.get(guard).is_some_and(waits)
     }
 
     /// Does the consumer have to look at other slots, too?
     #[inline]
     pub(crate) fn is_wide(&self) -> bool {
-        self.wide.load(Ordering::Relaxed) == ffi::current_id()
+        self.duty.wide.load(Ordering::Relaxed) == ffi::current_id()
     }
 
     /// The consumer has seen that those were empty. Another may be it by now, who has not.
@@ -320,6 +362,7 @@ impl Slot {
         if self.is_wide() {
             let me = ffi::current_id();
             let _ = self
+                .duty
                 .wide
                 .compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -328,99 +371,26 @@ impl Slot {
     /// Does the consumer have to look at slots that it served before?
     #[inline]
     pub(crate) fn is_one_of_several(&self) -> bool {
-        self.one_of_several.load(Ordering::Relaxed)
+        self.duty.one_of_several.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_one_of_several(&self, several: bool, _lock: &Locked<'_>) {
+    pub(crate) fn set_one_of_several(&self, several: bool) {
         if self.is_one_of_several() != several {
-            self.one_of_several.store(several, Ordering::Relaxed);
+            self.duty.one_of_several.store(several, Ordering::Relaxed);
         }
     }
 
-    /// Makes the current task the consumer, with a local listener if that can be. Process context.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Local::new`].
-    pub(crate) fn enlist(&self, lock: &Locked<'_>, waits: Waits) -> Result {
-        self.fill(lock)?;
-        let consumer = RcuBox::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
+    /// Makes the current task the consumer. For the group, which has one do it at a time.
+    pub(crate) fn enlist(&self, consumer: RcuBox<Pid>, waits: Waits) {
         // Readers are done with the one before when its reference is dropped.
-        drop(self.consumer.swap(Some(consumer)));
-        self.consumer_id.store(ffi::current_id(), Ordering::Relaxed);
-        self.wide.store(ffi::current_id(), Ordering::Relaxed);
+        drop(self.duty.consumer.swap(Some(consumer)));
+        self.duty.id.store(ffi::current_id(), Ordering::Relaxed);
+        self.duty.enlisted.fetch_add(1, Ordering::Relaxed);
+        self.duty.wide.store(ffi::current_id(), Ordering::Relaxed);
         self.attend(Some(waits));
-        Ok(())
     }
 
-    /// Sees to it that there is a local listener. Process context.
-    fn fill(&self, lock: &Locked<'_>) -> Result {
-        if self.local.get(&rcu::Guard::new()).is_some() {
-            return Ok(());
-        }
-        // SAFETY: By the type's documentation, the slot stays long enough.
-        let local = unsafe { Local::new(lock, self, &self.queue) }?;
-        self.local.swap(lock, Some(local));
-        trace::spawned(lock.socket(), self.cpu);
-        Ok(())
-    }
-
-    /// `listen(2)` was called on the socket: a local listener has the same backlog, and if the socket did
-    /// not listen before, those who still wait are to get one. Process context.
-    pub(crate) fn relisten(&self, lock: &Locked<'_>) {
-        self.local.update_backlog(lock);
-        if self.is_served(&rcu::Guard::new()) {
-            // Without one, the socket itself takes all.
-            let _ = self.fill(lock);
-        }
-    }
-
-    /// An option was set on the socket, that the local listener does not have. Process context.
-    ///
-    /// It is replaced, by [`renew`](Self::renew), when nothing is half open or queued there any more. A
-    /// CPU may be about to give it one more SYN, or be between the one and the other with a connection:
-    /// a grace period after no SYN finds it, it has to be seen dry, and again another one later.
-    pub(crate) fn outdate(&self, _lock: &Locked<'_>) {
-        if self.is_filled() {
-            self.outdated.store(true, Ordering::Relaxed);
-            self.seen_dry.store(false, Ordering::Relaxed);
-            self.since.store(ffi::grace_start(), Ordering::Relaxed);
-        }
-    }
-
-    /// Is it time to [`renew`](Self::renew)? Any context.
-    #[inline]
-    pub(crate) fn is_due(&self) -> bool {
-        self.outdated.load(Ordering::Relaxed)
-            && ffi::grace_over(self.since.load(Ordering::Relaxed))
-            && self
-                .local
-                .get(&rcu::Guard::new())
-                .map_or(true, listener::is_dry)
-    }
-
-    /// Goes on with replacing the local listener by one that has all options. Process context.
-    pub(crate) fn renew(&self, lock: &Locked<'_>) {
-        if !self.is_due() {
-            return;
-        }
-        if !self.seen_dry.swap(true, Ordering::Relaxed) {
-            self.since.store(ffi::grace_start(), Ordering::Relaxed);
-            return;
-        }
-        drop(self.local.swap(lock, None));
-        self.outdated.store(false, Ordering::Relaxed);
-        // Without one, the socket itself takes all.
-        let _ = self.fill(lock);
-    }
-
-    /// The socket has left `TCP_LISTEN`, and so does the local listener. Process context; does not sleep.
-    pub(crate) fn stop(&self, lock: &Locked<'_>) {
-        drop(self.local.swap(lock, None));
-        self.outdated.store(false, Ordering::Relaxed);
-    }
-
-    /// Shuts the timer down, for ever. Process context; sleeps.
+    /// Shuts the timer down, for ever. Any context but hardirq.
     pub(crate) fn shut_down(&self) {
         self.timer.shut_down();
     }
@@ -429,33 +399,34 @@ impl Slot {
     fn tick(&self, guard: &rcu::Guard) {
         // Who queues a connection after this look finds the timer to be armed: it no longer is.
         fence(Ordering::SeqCst);
-        let group = self.primary.group(guard);
-        let Some(local) = self.local.get(guard).filter(|local| !local.is_empty()) else {
-            self.still.store(0, Ordering::Relaxed);
+        let group = self.socket.group(guard);
+        if self.queue.is_empty() {
+            self.pace.still.store(0, Ordering::Relaxed);
             self.set_loaded(false, group);
             return;
-        };
+        }
 
-        let taken = self.taken.load(Ordering::Relaxed);
-        let late = steal::late(self.age.tick(taken, local.queued()));
+        let taken = self.pace.taken.load(Ordering::Relaxed);
+        let late = steal::late(self.pace.age.tick(taken, self.queue.length()));
         self.set_loaded(late, group);
         if let Some(group) = group.filter(|_| late) {
             group.wake_idle(self, guard);
         }
 
-        let served = taken.wrapping_sub(self.stolen.load(Ordering::Relaxed));
-        let still = if self.seen.swap(served, Ordering::Relaxed) == served {
-            self.still.load(Ordering::Relaxed).saturating_add(1)
+        let served = taken.wrapping_sub(self.pace.stolen.load(Ordering::Relaxed));
+        let still = if self.pace.seen.swap(served, Ordering::Relaxed) == served {
+            self.pace.still.load(Ordering::Relaxed).saturating_add(1)
         } else {
             0
         };
-        self.still.store(still, Ordering::Relaxed);
+        self.pace.still.store(still, Ordering::Relaxed);
 
         let consumer = self
+            .duty
             .consumer
             .get(guard)
             .map_or(TaskState::Gone, Pid::task_state);
-        let service = match (self.queue.is_active(), self.is_served(guard)) {
+        let service = match (self.waiters.is_active(), self.is_served(guard)) {
             (true, _) => Service::AtQueue,
             (false, true) => Service::Away,
             (false, false) => Service::None,
@@ -467,24 +438,24 @@ impl Slot {
                 msecs_to_jiffies(PATIENCE_RUNNING_MS) as u32,
             )
         {
-            self.stalled.store(true, Ordering::Relaxed);
+            self.duty.stalled.store(true, Ordering::Relaxed);
             if consumer == TaskState::Gone {
-                self.accepts.store(false, Ordering::Relaxed);
+                self.duty.accepts.store(false, Ordering::Relaxed);
             }
-            let push = || listener::push(local, PUSHED_AT_ONCE);
-            let moved = group.map_or_else(push, |group| group.while_pushing(push));
-            trace::migrated(&self.primary, self.cpu, moved);
+            let moved = self.queue.move_some(&self.socket, PUSHED_AT_ONCE);
+            self.socket.wake(moved);
+            trace::migrated(&self.socket, self.cpu, moved);
         }
         self.timer.arm();
     }
 }
 
-/// Why a slot does not take a SYN.
+/// Why a slot does not take a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unfit {
     /// Nobody serves it.
     Unserved,
-    /// Its consumer does not keep up, or it has to be renewed.
+    /// Its consumer does not keep up.
     Spills,
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Counter {
     Listen,
     /// Of those, the ones that were marked, or are of a program that is.
     Marked,
-    /// Local listeners made.
+    /// Slots made.
     Slots,
     /// Connections accepted from the slot of the CPU that the caller runs on.
     AcceptLocal,
@@ -41,13 +41,13 @@ pub(crate) enum Counter {
     Stolen,
     /// Connections moved from a slot that nobody served to the socket's own queue.
     Pushed,
-    /// SYNs for a spawned socket that the slot of this CPU took.
+    /// Connections of a spawned socket that went into the slot of the CPU that received them.
     LookupLocal,
-    /// Of those, the ones that the slot of another socket of the SO_REUSEPORT group took.
+    /// SYNs for a spawned socket that another one of its SO_REUSEPORT group took.
     LookupPeer,
-    /// SYNs for a spawned socket that its own queue took.
+    /// Connections of a spawned socket that went into its own queue, though that CPU has a slot.
     LookupGlobal,
-    /// Of those, the ones for which the slot of this CPU has a consumer.
+    /// Of those, the ones for which the slot has a consumer.
     Spilled,
 }
 

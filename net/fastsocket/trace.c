@@ -13,8 +13,8 @@
 #include <trace/events/fastsocket.h>
 
 /**
- * fastsocket_trace_spawn() - a slot was given a local listener.
- * @sk: the primary.
+ * fastsocket_trace_spawn() - a slot was made.
+ * @sk: the socket.
  * @cpu: whose slot it is.
  *
  * Context: any, as of all here.
@@ -27,7 +27,7 @@ EXPORT_SYMBOL_GPL(fastsocket_trace_spawn);
 
 /**
  * fastsocket_trace_spill() - a slot has a consumer, but does not take a SYN.
- * @sk: the primary, that takes it.
+ * @sk: the socket, that takes it.
  * @cpu: whose slot it is.
  */
 void fastsocket_trace_spill(const struct sock *sk, int cpu)
@@ -38,7 +38,7 @@ EXPORT_SYMBOL_GPL(fastsocket_trace_spill);
 
 /**
  * fastsocket_trace_accept() - a connection was accepted.
- * @sk: the primary.
+ * @sk: the socket.
  * @cpu: whose slot it came from, or -1 for the socket's own queue.
  * @from: what that is to the task.
  */
@@ -51,7 +51,7 @@ EXPORT_SYMBOL_GPL(fastsocket_trace_accept);
 
 /**
  * fastsocket_trace_migrate() - connections were moved to the socket's queue.
- * @sk: the primary.
+ * @sk: the socket.
  * @cpu: whose slot they were in.
  * @moved: how many.
  */

@@ -32,22 +32,22 @@ pub(crate) enum Origin {
     Stolen(CpuId),
 }
 
-/// A slot was given a local listener. Any context, as all here.
-pub(crate) fn spawned(primary: &Listener, cpu: CpuId) {
-    count(primary, CpuId::current_hint(), Counter::Slots, 1);
+/// A slot was made. Any context, as all here.
+pub(crate) fn spawned(socket: &Listener, cpu: CpuId) {
+    count(socket, CpuId::current_hint(), Counter::Slots, 1);
     // SAFETY: The reference keeps the socket.
-    unsafe { bindings::fastsocket_trace_spawn(primary.as_ptr(), number(cpu)) };
+    unsafe { bindings::fastsocket_trace_spawn(socket.as_ptr(), number(cpu)) };
 }
 
-/// A SYN went to the socket itself, though the slot of this CPU has a consumer.
-pub(crate) fn spilled(primary: &Listener, cpu: CpuId) {
-    count(primary, cpu, Counter::Spilled, 1);
+/// A connection went to the socket's own queue, though the slot of this CPU has a consumer.
+pub(crate) fn spilled(socket: &Listener, cpu: CpuId) {
+    count(socket, cpu, Counter::Spilled, 1);
     // SAFETY: The reference keeps the socket.
-    unsafe { bindings::fastsocket_trace_spill(primary.as_ptr(), number(cpu)) };
+    unsafe { bindings::fastsocket_trace_spill(socket.as_ptr(), number(cpu)) };
 }
 
 /// A task that runs on `here` accepted a connection.
-pub(crate) fn accepted(primary: &Listener, here: CpuId, from: Origin) {
+pub(crate) fn accepted(socket: &Listener, here: CpuId, from: Origin) {
     use bindings::*;
 
     let (counter, kind, cpu) = match from {
@@ -72,29 +72,24 @@ pub(crate) fn accepted(primary: &Listener, here: CpuId, from: Origin) {
             number(cpu),
         ),
     };
-    count(primary, here, counter, 1);
+    count(socket, here, counter, 1);
     if let Origin::Stolen(_) = from {
-        count(primary, here, Counter::Stolen, 1);
+        count(socket, here, Counter::Stolen, 1);
     }
     // SAFETY: The reference keeps the socket.
-    unsafe { fastsocket_trace_accept(primary.as_ptr(), cpu, kind) };
+    unsafe { fastsocket_trace_accept(socket.as_ptr(), cpu, kind) };
 }
 
 /// Connections were moved from the slot of a CPU to the socket's own queue.
-pub(crate) fn migrated(primary: &Listener, cpu: CpuId, moved: u32) {
+pub(crate) fn migrated(socket: &Listener, cpu: CpuId, moved: u32) {
     if moved == 0 {
         return;
     }
-    count(
-        primary,
-        CpuId::current_hint(),
-        Counter::Pushed,
-        moved.into(),
-    );
+    count(socket, CpuId::current_hint(), Counter::Pushed, moved.into());
     // SAFETY: The reference keeps the socket.
-    unsafe { bindings::fastsocket_trace_migrate(primary.as_ptr(), number(cpu), moved) };
+    unsafe { bindings::fastsocket_trace_migrate(socket.as_ptr(), number(cpu), moved) };
 }
 
-fn count(primary: &Listener, here: CpuId, counter: Counter, n: u64) {
-    Stats::add(primary.net(), here, counter, n, &rcu::Guard::new());
+fn count(socket: &Listener, here: CpuId, counter: Counter, n: u64) {
+    Stats::add(socket.net(), here, counter, n, &rcu::Guard::new());
 }

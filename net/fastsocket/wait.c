@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Fastsocket: waiting at a slot and at its primary, and waking.
+ * Fastsocket: waiting at a slot and at its socket, and waking.
  *
  * In C because poll_wait(), wait queue entries on the stack and wake-ups with
  * a key are inline functions and macros.
@@ -15,25 +15,23 @@
 #include <net/sock.h>
 
 /**
- * fastsocket_poll_wait() - register a poller.
+ * fastsocket_poll_slot() - register a poller at a slot.
  * @file: the file that is polled.
- * @sock: its socket.
- * @wq: the wait queue of a slot, or NULL; lives as long as @sock and then for
- *	an RCU grace period.
+ * @wq: the wait queue of the slot; lives as long as the socket and then for an
+ *	RCU grace period.
  * @wait: the poll table; registers only if it has a function for it.
  *
- * The slot comes first and the primary last, whose registration ends with a
+ * The slot comes first and the socket last, whose registration ends with a
  * full barrier: the caller looks at the queues afterwards.
  */
-void fastsocket_poll_wait(struct file *file, struct socket *sock,
-			  struct socket_wq *wq, poll_table *wait)
+void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
+			  poll_table *wait)
 {
 	/* IOCB_CMD_POLL takes one wait queue and no more. */
-	if (wq && !aio_polls(wait))
+	if (!aio_polls(wait))
 		poll_wait(file, &wq->wait, wait);
-	sock_poll_wait(file, sock, wait);
 }
-EXPORT_SYMBOL_GPL(fastsocket_poll_wait);
+EXPORT_SYMBOL_GPL(fastsocket_poll_slot);
 
 /**
  * fastsocket_polling() - does a poll register?
@@ -66,26 +64,29 @@ bool fastsocket_wake(struct socket_wq *wq)
 EXPORT_SYMBOL_GPL(fastsocket_wake);
 
 /**
- * fastsocket_rewake() - announce a child to the waiters of a primary again.
- * @sk: the primary.
+ * fastsocket_rewake() - announce children to the waiters of a socket.
+ * @sk: the socket.
+ * @number: how many children; as many who wait exclusively are woken.
  *
  * Context: any.
  */
-void fastsocket_rewake(struct sock *sk)
+void fastsocket_rewake(struct sock *sk, int number)
 {
 	struct socket_wq *wq;
 
 	rcu_read_lock();
 	wq = rcu_dereference(sk->sk_wq);
-	if (wq)
-		fastsocket_wake(wq);
+	if (skwq_has_sleeper(wq))
+		__wake_up(&wq->wait, TASK_INTERRUPTIBLE, number,
+			  poll_to_key(EPOLLIN | EPOLLPRI | EPOLLRDNORM |
+				      EPOLLRDBAND));
 	rcu_read_unlock();
 }
 EXPORT_SYMBOL_GPL(fastsocket_rewake);
 
 /**
  * fastsocket_rcvtimeo() - how long an accept may wait.
- * @sk: the primary.
+ * @sk: the socket.
  * @flags: the file's flags.
  *
  * Return: jiffies, MAX_SCHEDULE_TIMEOUT for ever, 0 not at all.
@@ -98,7 +99,7 @@ EXPORT_SYMBOL_GPL(fastsocket_rcvtimeo);
 
 /**
  * fastsocket_wait() - sleep until a connection may be there.
- * @sk: the primary.
+ * @sk: the socket.
  * @wq: the wait queue of the caller's slot, or NULL.
  * @timeo: how long to wait at most, in jiffies; what is left is stored there.
  * @ready: whether there is something to take; must not sleep.
@@ -114,14 +115,14 @@ EXPORT_SYMBOL_GPL(fastsocket_rcvtimeo);
 int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
 		    bool (*ready)(void *data), void *data)
 {
-	DEFINE_WAIT(at_primary);
+	DEFINE_WAIT(at_socket);
 	DEFINE_WAIT(at_slot);
 	int err = 0;
 
 	if (wq)
 		prepare_to_wait_exclusive(&wq->wait, &at_slot,
 					  TASK_INTERRUPTIBLE);
-	prepare_to_wait_exclusive(sk_sleep(sk), &at_primary,
+	prepare_to_wait_exclusive(sk_sleep(sk), &at_socket,
 				  TASK_INTERRUPTIBLE);
 
 	if (ready(data))
@@ -139,7 +140,7 @@ int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
 	*timeo = schedule_timeout(*timeo);
 	err = 0;
 out:
-	finish_wait(sk_sleep(sk), &at_primary);
+	finish_wait(sk_sleep(sk), &at_socket);
 	if (wq)
 		finish_wait(&wq->wait, &at_slot);
 	return err;

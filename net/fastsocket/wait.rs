@@ -22,38 +22,34 @@ fn lock_class(key: &'static LockClassKey) -> *mut bindings::lock_class_key {
 ///
 /// # Invariants
 ///
-/// Once [`init`](Self::init) was called it is initialised, and does not move.
+/// It is initialised, and does not move.
+#[pin_data]
 pub(crate) struct WaitQueue {
+    #[pin]
     wq: Opaque<bindings::socket_wq>,
+    #[pin]
     _pin: PhantomPinned,
 }
 
 impl WaitQueue {
-    /// Makes room for one. Nothing but [`init`](Self::init) may be called before that was.
-    pub(crate) const fn uninit() -> Self {
-        Self {
-            wq: Opaque::uninit(),
-            _pin: PhantomPinned,
-        }
-    }
-
-    /// Initialises it where it is.
-    ///
-    /// # Safety
-    ///
-    /// It must not move afterwards, and not be in use.
-    pub(crate) unsafe fn init(&self) {
-        let wq = self.wq.get();
-        // SAFETY: Zeros are a valid value of all fields but the one that is initialised next.
-        unsafe { wq.write_bytes(0, 1) };
-        // SAFETY: It is not in use, and will not move.
-        unsafe {
-            bindings::__init_waitqueue_head(
-                ptr::addr_of_mut!((*wq).wait),
-                kernel::c_str!("fastsocket::slot").as_char_ptr(),
-                lock_class(kernel::static_lock_class!()),
-            )
+    pub(crate) fn new() -> impl PinInit<Self> {
+        let init = |wq: *mut bindings::socket_wq| {
+            // SAFETY: It is to be initialised, and will not move; zeros are a valid value of all fields but
+            // the one that is initialised next.
+            unsafe {
+                wq.write_bytes(0, 1);
+                bindings::__init_waitqueue_head(
+                    ptr::addr_of_mut!((*wq).wait),
+                    kernel::c_str!("fastsocket::slot").as_char_ptr(),
+                    lock_class(kernel::static_lock_class!()),
+                )
+            };
         };
+        pin_init!(Self {
+            // INVARIANT: It is initialised here.
+            wq <- Opaque::ffi_init(init),
+            _pin: PhantomPinned,
+        })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut bindings::socket_wq {
@@ -91,7 +87,7 @@ impl WaitQueue {
         unsafe { bindings::fastsocket_wake(self.wq.get()) }
     }
 
-    /// Sleeps until `ready` or something happens that an `accept(2)` of `primary` waits for.
+    /// Sleeps until `ready` or something happens that an `accept(2)` of a socket waits for.
     ///
     /// `queue` is that of a slot that the caller serves; `timeout`, in jiffies, is what is left of it
     /// afterwards. Process context.
@@ -100,7 +96,7 @@ impl WaitQueue {
     ///
     /// As `accept(2)`: `EINVAL`, `ERESTARTSYS` or `EINTR`, `EAGAIN` if the time is over.
     pub(crate) fn wait<F: Fn() -> bool>(
-        primary: &Listener,
+        socket: &Listener,
         queue: Option<&WaitQueue>,
         timeout: &mut isize,
         ready: &F,
@@ -115,9 +111,9 @@ impl WaitQueue {
 
         let queue = queue.map_or(ptr::null_mut(), WaitQueue::as_ptr);
         let data = ptr::from_ref(ready).cast_mut().cast();
-        // SAFETY: The reference keeps the primary, and the slot's queue stays for as long as that.
+        // SAFETY: The reference keeps the socket, and the slot's queue stays for as long as that.
         to_result(unsafe {
-            bindings::fastsocket_wait(primary.as_ptr(), queue, timeout, Some(call::<F>), data)
+            bindings::fastsocket_wait(socket.as_ptr(), queue, timeout, Some(call::<F>), data)
         })
     }
 }
@@ -126,9 +122,12 @@ impl WaitQueue {
 ///
 /// # Invariants
 ///
-/// Once [`init`](Self::init) was called it is initialised, and does not move.
+/// It is initialised, and does not move.
+#[pin_data]
 pub(crate) struct Timer {
+    #[pin]
     timer: Opaque<bindings::timer_list>,
+    #[pin]
     _pin: PhantomPinned,
 }
 
@@ -136,31 +135,30 @@ pub(crate) struct Timer {
 pub(crate) type Callback = unsafe extern "C" fn(*mut bindings::timer_list);
 
 impl Timer {
-    /// Makes room for one. Nothing but [`init`](Self::init) may be called before that was.
-    pub(crate) const fn uninit() -> Self {
-        Self {
-            timer: Opaque::uninit(),
-            _pin: PhantomPinned,
-        }
-    }
-
-    /// Initialises it where it is, to fire on the CPU that it is armed on.
+    /// Makes one that fires on the CPU that it is armed on.
     ///
     /// # Safety
     ///
-    /// It must not move afterwards, and not be in use. `callback` must be good to be called with a
-    /// pointer to it until [`shut_down`](Self::shut_down) has returned.
-    pub(crate) unsafe fn init(&self, callback: Callback) {
-        // SAFETY: By the safety requirements.
-        unsafe {
-            bindings::init_timer_key(
-                self.timer.get(),
-                Some(callback),
-                bindings::TIMER_PINNED,
-                kernel::c_str!("fastsocket::slot").as_char_ptr(),
-                lock_class(kernel::static_lock_class!()),
-            )
+    /// `callback` must be good to be called with a pointer to it until an RCU grace period after
+    /// [`shut_down`](Self::shut_down).
+    pub(crate) unsafe fn new(callback: Callback) -> impl PinInit<Self> {
+        let init = move |timer| {
+            // SAFETY: It is to be initialised, and will not move; the rest is by the safety requirements.
+            unsafe {
+                bindings::init_timer_key(
+                    timer,
+                    Some(callback),
+                    bindings::TIMER_PINNED,
+                    kernel::c_str!("fastsocket::slot").as_char_ptr(),
+                    lock_class(kernel::static_lock_class!()),
+                )
+            };
         };
+        pin_init!(Self {
+            // INVARIANT: It is initialised here.
+            timer <- Opaque::ffi_init(init),
+            _pin: PhantomPinned,
+        })
     }
 
     /// Lets it fire at the next tick, unless it will fire anyway. Any context.
@@ -177,9 +175,9 @@ impl Timer {
         }
     }
 
-    /// Stops it for ever, and waits for its function. Process context.
+    /// Stops it for ever. Its function may still be running. Any context but hardirq.
     pub(crate) fn shut_down(&self) {
         // SAFETY: By the type invariants.
-        unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
+        unsafe { bindings::timer_shutdown(self.timer.get()) };
     }
 }

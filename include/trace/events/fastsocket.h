@@ -95,7 +95,7 @@ DECLARE_EVENT_CLASS(fastsocket_slot,
 	TP_printk(FASTSOCKET_SK_FMT " cpu=%d", FASTSOCKET_SK_ARGS, __entry->cpu)
 );
 
-/* A slot was given a local listener. */
+/* A slot was made. */
 DEFINE_EVENT(fastsocket_slot, fastsocket_spawn,
 	TP_PROTO(const struct sock *sk, int cpu),
 	TP_ARGS(sk, cpu)
