@@ -6,6 +6,7 @@
 #define _LINUX_FASTSOCKET_H
 
 #include <linux/jump_label.h>
+#include <linux/net.h>
 #include <linux/sched.h>
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
@@ -53,6 +54,20 @@ static inline void fastsocket_exited(void)
 		__fastsocket_left();
 }
 
+/**
+ * fastsocket_is_socket() - can epoll ask a file without a reference to it?
+ * @file: a file that is watched; ep->mtx is held.
+ *
+ * A listening socket that many workers watch is asked on all CPUs.
+ *
+ * Return: true for a socket, false while fastsocket.ko is not loaded.
+ */
+static inline bool fastsocket_is_socket(struct file *file)
+{
+	return static_branch_unlikely(&fastsocket_enabled) &&
+	       sock_from_file(file);
+}
+
 #else
 
 static inline void fastsocket_forked(struct task_struct *child)
@@ -65,6 +80,11 @@ static inline void fastsocket_execed(void)
 
 static inline void fastsocket_exited(void)
 {
+}
+
+static inline bool fastsocket_is_socket(struct file *file)
+{
+	return false;
 }
 
 #endif /* CONFIG_FASTSOCKET_HOOKS */
