@@ -5,7 +5,7 @@
 # LIBRARY (libfsocket.so), on the same kernel, and prints what the kernel counted.
 #
 # Ends 1 if a request failed, or if the kernel did not keep the demo server's or nginx's connections where
-# they arrived: at least 99 % of the SYNs must have been handed to the queue of their CPU, and no more than
+# they arrived: at least 99 % of the connections must have been put into the queue of their CPU, and no more than
 # 1 % of the connections accepted elsewhere without a reason. It is one that their worker was late, so that
 # an idle one took them or they went back to all workers: the machine under the guest can stop a CPU for as
 # long as it likes. These are shown, and fail nothing.
@@ -64,7 +64,7 @@ complain() { bad=${bad:+$bad; }$1; }
 
 # count_accepts: what each CPU accepted, and how much of all was accepted where it had arrived. Sets columns.
 count_accepts() {
-	local cpu l g f local=0 all=0 syns queued stolen pushed
+	local cpu l g f local=0 all=0 seen queued stolen pushed
 	columns=''
 	for ((cpu = 0; cpu < cpus; cpu++)); do
 		l=$(stat fsocket_stats accept_local $cpu)
@@ -75,15 +75,15 @@ count_accepts() {
 	done
 	stolen=$(stat fsocket_stats stolen total) pushed=$(stat fsocket_stats pushed total)
 	queued=$(stat hash_stat lookup_local total)
-	syns=$((queued + $(stat hash_stat lookup_global total)))
+	seen=$((queued + $(stat hash_stat lookup_global total)))
 	# Those that arrive where there is no queue are not among them, but are accepted.
-	[ $syns -ge $all ] || syns=$all
-	columns+=$(printf ' %9s %9s %7s %7s' "$(share "$queued" $syns)" "$(share $local $all)" "$stolen" "$pushed")
+	[ $seen -ge $all ] || seen=$all
+	columns+=$(printf ' %9s %9s %7s %7s' "$(share "$queued" $seen)" "$(share $local $all)" "$stolen" "$pushed")
 
 	[ $all -ge "$n" ] || complain "only $all of $n connections came through fastsocket"
 	case $name in
 	'demo server' | nginx)
-		enough "$queued" $syns || complain "of $syns SYNs, $queued were handed to the queue of their CPU"
+		enough "$queued" $seen || complain "of $seen connections, $queued were put into the queue of their CPU"
 		enough $((local + stolen + pushed)) $all ||
 			complain "of $all connections, $local were accepted on their CPU, $stolen stolen and $pushed pushed"
 		;;
@@ -159,11 +159,11 @@ once HAProxy haproxy -db -f haproxy.cfg
 once lighttpd lighttpd -D -f lighttpd.conf
 
 head=$(printf '%-12s %-8s %8s %7s%s %9s %9s %7s %7s %11s' server library requests failed \
-	"$(for ((cpu = 0; cpu < cpus; cpu++)); do printf '%15s' "CPU $cpu"; done)" SYNs local stolen pushed 'kernel time')
+	"$(for ((cpu = 0; cpu < cpus; cpu++)); do printf '%15s' "CPU $cpu"; done)" queued local stolen pushed 'kernel time')
 cat <<END
 
 Connections accepted on each CPU: local / global / foreign, that is: of the CPU's own queue, of the
-socket's, of another CPU's. "SYNs" is the share of them that the kernel handed to the queue of the CPU that
+socket's, of another CPU's. "queued" is the share that the kernel put into the queue of the CPU that
 received them, "local" the share of the connections that were accepted there. The others' worker was late,
 as it easily is on an emulated CPU: an idle one took them ("stolen"), or they went back to all workers
 ("pushed"). The kernel's time, client's included, is relative to the run without the library.
@@ -173,4 +173,4 @@ $(printf '%s\n' "${rows[@]}")
 
 END
 [ ${#failures[@]} = 0 ] || { printf 'demo: FAILED: %s\n' "${failures[@]}"; exit 1; }
-say "every request was answered, and at least $threshold % of the SYNs went to the queue of their CPU"
+say "every request was answered, and at least $threshold % of the connections went to the queue of their CPU"

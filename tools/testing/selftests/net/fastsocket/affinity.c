@@ -327,6 +327,57 @@ FS_TEST(cpu, more_workers_than_cpus)
 	start_and_look(_metadata, &self->pool, &self->l, 2 * cpu_count() + 1, true);
 }
 
+static int others_fd;
+
+static void *serve_that(void *cpu)
+{
+	if (fs_spawn(others_fd, (long)cpu))
+		_exit(2);
+	for (;;)
+		pause();
+}
+
+/* Tasks of another user that serve all CPUs but one, and do nothing. */
+static void serve_others(int sock)
+{
+	struct listener l;
+	pthread_t thread;
+	char done = 0;
+	int i, j;
+
+	if (become(ALICE) || listener_open(&l, V4, SOCK_NONBLOCK, true))
+		_exit(1);
+	others_fd = l.fd;
+	for (i = 1; i < cpu_count(); i++)
+		for (j = 0; j < 4; j++)
+			if (pthread_create(&thread, NULL, serve_that, (void *)(long)cpu_id(i)))
+				_exit(3);
+	sleep_ms(QUIET_MS);
+	if (write(sock, &done, 1) != 1)
+		_exit(4);
+	for (;;)
+		pause();
+}
+
+FS_TEST(cpu, others_do_not_count)
+{
+	int sock[2];
+	pid_t pid;
+	char done;
+
+	FS_NEED_CPUS(2);
+	FS_REQUIRE();
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sock));
+	pid = fork_child();
+	if (!pid)
+		serve_others(sock[1]);
+	ASSERT_EQ(1, read_full(sock[0], &done, 1));
+	start_and_look(_metadata, &self->pool, &self->l, cpu_count(), true);
+	start_and_look(_metadata, &self->pool, &self->l, 2 * cpu_count(), true);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, reap(pid));
+}
+
 /* What a worker's user has asked for before its CPU is taken away, and while. */
 enum asked { NOTHING, BEFORE, MEANWHILE };
 

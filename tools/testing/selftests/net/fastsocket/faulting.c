@@ -361,6 +361,27 @@ static int other_forks(FIXTURE_DATA(fault) *self, enum fam fam)
 	return ret;
 }
 
+/* To ask the socket is not to wait for its lock. */
+static int other_polls(FIXTURE_DATA(fault) *self, enum fam fam)
+{
+	int ret = become(ALICE) ?: poll_one(self->l.fd, POLLIN, 100);
+
+	(void)fam;
+	return ret < 0 ? ret : 0;
+}
+
+/* All who put one epoll into another share a mutex. */
+static int other_nests(FIXTURE_DATA(fault) *self, enum fam fam)
+{
+	int inner = SYS(epoll_create1(EPOLL_CLOEXEC)), outer = consumer(inner, EPOLLIN);
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	(void)fam;
+	if (inner < 0 || outer < 0)
+		return -EMFILE;
+	return become(ALICE) ?: SYS(epoll_ctl(inner, EPOLL_CTL_ADD, self->l.fd, &ev));
+}
+
 static int other_reads(FIXTURE_DATA(fault) *self, enum fam fam)
 {
 	(void)self;
@@ -381,6 +402,8 @@ static const struct {
 	{ "listens at a mark", other_listens },
 	{ "runs a program", other_runs },
 	{ "forks", other_forks },
+	{ "polls the socket", other_polls },
+	{ "polls the socket by nested epolls", other_nests },
 	{ "reads statistics", other_reads },
 };
 

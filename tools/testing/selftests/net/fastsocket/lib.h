@@ -90,6 +90,7 @@
 bool soaks(void);
 
 /* Time. */
+long long now_ns(void);
 long long now_ms(void);
 void sleep_ms(int ms);
 

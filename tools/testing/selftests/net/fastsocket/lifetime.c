@@ -459,6 +459,54 @@ FS_TEST(life, close_under_epoll)
 	EXPECT_EQ(0, epoll_wait(self->epfd[0], &ev, 1, QUIET_MS));
 }
 
+/* A hang-up at any moment of a registration is heard of. */
+struct registrar {
+	atomic_int at;
+	int lfd, ret;
+};
+
+static void *register_and_wait(void *arg)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	struct registrar *r = arg;
+	int epfd = epoll_create1(EPOLL_CLOEXEC);
+
+	r->at = 1;
+	while (r->at != 2)
+		;
+	r->ret = SYS(epoll_ctl(epfd, EPOLL_CTL_ADD, r->lfd, &ev));
+	if (!r->ret)
+		r->ret = SYS(epoll_wait(epfd, &ev, 1, WAIT_MS / 10));
+	close(epfd);
+	return NULL;
+}
+
+FS_TEST(life, shutdown_under_epoll_ctl)
+{
+	struct registrar r;
+	pthread_t thread;
+	long long begin;
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		memset(&r, 0, sizeof(r));
+		open_listener();
+		r.lfd = self->l.fd;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, register_and_wait, &r));
+		while (r.at != 1)
+			sched_yield();
+		r.at = 2;
+		/* From before the registration to after it. */
+		for (begin = now_ns(); now_ns() < begin + 30000 * i;)
+			;
+		ASSERT_EQ(0, shutdown(self->l.fd, SHUT_RD));
+		pthread_join(thread, NULL);
+		ASSERT_EQ(1, r.ret)
+			TH_LOG("after %d us", 30 * i);
+		close(self->l.fd);
+	}
+}
+
 FS_TEST(life, children_survive)
 {
 	int c[MAX_CPUS], fd[MAX_CPUS], i, n = cpu_count();

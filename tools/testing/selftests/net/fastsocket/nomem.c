@@ -239,44 +239,6 @@ FS_TEST(nomem, accept)
 	ASSERT_LT(2, n);
 }
 
-/* Options and backlog change while the queues' copies cannot be made anew. */
-FS_TEST(nomem, change)
-{
-	int n, ret, i, how, epfd[MAX_CPUS], one = 1;
-	bool more;
-
-	for (how = 0; how < 2; how++) {
-		ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK,
-					   variant->spawned));
-		ASSERT_EQ(cpu_count(), consumers(&self->l, epfd));
-		more = true;
-		for (n = 1; more && MORE(n); n++) {
-			ASSERT_EQ(0, set_int(self->l.fd, SOL_SOCKET, SO_KEEPALIVE, n & 1));
-			ASSERT_EQ(0, nth_begin(self->fail, n));
-			ret = how ? SYS(listen(self->l.fd, 4 + (n & 1))) :
-				    SYS(setsockopt(self->l.fd, SOL_SOCKET, SO_REUSEADDR, &one,
-						   sizeof(one)));
-			more = nth_end(self->fail);
-			if (ret && !(more && ret == -ENOMEM))
-				ASSERT_EQ(0, ret);
-			/* The copies are made when their consumers look: these fail, too. */
-			for (i = 0; i < cpu_count(); i++) {
-				ASSERT_EQ(0, pin_to(cpu_id(i)));
-				ASSERT_EQ(0, nth_begin(self->fail, n));
-				ret = SYS(accept4(self->l.fd, NULL, NULL, SOCK_CLOEXEC));
-				more |= nth_end(self->fail);
-				ASSERT_TRUE(ret == -EAGAIN || ret == -ENOMEM || ret == -ENFILE)
-					TH_LOG("%d", ret);
-			}
-			ASSERT_EQ(0, served(&self->l));
-		}
-		ASSERT_FALSE(more);
-		for (i = 0; i < cpu_count(); i++)
-			close(epfd[i]);
-		close(self->l.fd);
-	}
-}
-
 static void pin_init(struct worker *w)
 {
 	int ret = pin_to(cpu_id(w->index));
@@ -286,8 +248,8 @@ static void pin_init(struct worker *w)
 }
 
 /*
- * Half of the workers are stopped: what arrives for them is given to the
- * others, which takes a new request for each, and that fails now and then.
+ * Half of the workers are stopped, and what arrives for them is given to the
+ * others, while memory for a request is not to be had now and then.
  */
 FS_TEST(nomem, push)
 {

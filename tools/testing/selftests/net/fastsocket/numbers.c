@@ -30,14 +30,6 @@ static int number(const char *env, int fallback)
 	return val ? atoi(val) : fallback;
 }
 
-static long long now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
-
 /* The time that one round of something takes, the least of many, in ns. */
 static long long least(int (*round)(void *), void *arg)
 {

@@ -411,16 +411,27 @@ FS_TEST(dev, spawn_mptcp)
 	EXPECT_EQ(-EOPNOTSUPP, fs_spawn(fd, -1));
 }
 
+/* Signatures are the socket's own affair, whatever queue a connection waits in. */
 FS_TEST(dev, spawn_md5)
 {
 	struct tcp_md5sig key = { .tcpm_keylen = 3, .tcpm_key = "key" };
+	struct sockaddr_storage ss;
 	struct listener l;
+	socklen_t len;
+	int c, fd;
 
 	ASSERT_EQ(0, listener_open(&l, V4, SOCK_NONBLOCK, false));
-	listener_addr(&l, 0, (void *)&key.tcpm_addr);
+	len = listener_addr(&l, 0, &ss);
+	memcpy(&key.tcpm_addr, &ss, len);
 	if (setsockopt(l.fd, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof(key)))
 		SKIP(return, "no TCP MD5 signatures in this kernel");
-	EXPECT_EQ(-EOPNOTSUPP, fs_spawn(l.fd, -1));
+	EXPECT_EQ(0, fs_spawn(l.fd, cpu_id(0)));
+	c = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_EQ(0, setsockopt(c, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof(key)));
+	ASSERT_EQ(0, connect_wait(c, &ss, len));
+	fd = accept_wait(l.fd);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, talk(c, fd));
 }
 
 FS_TEST(dev, bad_pointer)
