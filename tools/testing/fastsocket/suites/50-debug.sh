@@ -29,7 +29,7 @@ debug() {
 # What optin.sh starts takes minutes to get going here; mark.c has the part of the kernel. The times that
 # numbers.c compares are of a kernel without checks. A soak has time for those that take long, and go where
 # others go.
-for_soaks=(mark module.sh nginx.sh reject strand)
+for_soaks=(mark module.sh nginx.sh reject strand trace.sh)
 [ "${FASTSOCKET_SOAK:-}" != 1 ] || for_soaks=()
 mapfile -t tests < <(list_selftests | grep -Fxv -e numbers -e optin.sh "${for_soaks[@]/#/-e}")
 if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then
