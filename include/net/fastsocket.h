@@ -53,8 +53,8 @@ struct task_struct;
  * @backlog: any context, under RCU: how many connections wait at the slots.
  * @listen_stop: process context, must not sleep: the socket, which is locked,
  *	has left TCP_LISTEN; what waits at its slots must go to its own queue.
- * @destroy: process context, BHs off, must not sleep: the socket is closed for
- *	good. Returns as @unused.
+ * @destroy: softirq, or process with BHs off: the socket is closed for good; it
+ *	may have become a connection since it listened. Returns as @unused.
  * @listened: process context, may sleep: listen(2) succeeded on @sock, which
  *	may be spawned, and stays open during the call.
  * @forked: process context, may sleep: current, which serves a CPU, has made

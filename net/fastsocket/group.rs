@@ -402,6 +402,7 @@ impl Group {
             return Err(connection);
         }
         slot.queue().add(&self.socket, slot.cpu(), connection)?;
+        slot.look_after();
         count(Counter::LookupLocal);
         Ok(())
     }

@@ -251,10 +251,19 @@ impl Slot {
             || (self.duty.accepts.load(Ordering::Relaxed) && !self.socket.has_waiter(guard))
     }
 
-    /// A connection was queued. Softirq.
+    /// A connection was queued. Any context but hardirq.
+    ///
+    /// The timer looks after it from now on, also if nobody is told of it: a handshake that fails in its last
+    /// step leaves its child in the queue, and wakes nobody.
+    pub(crate) fn look_after(&self) {
+        // Pairs with the one in `tick`.
+        fence(Ordering::SeqCst);
+        self.timer.arm();
+    }
+
+    /// A connection that was queued is ready. Any context but hardirq.
     pub(crate) fn data_ready(&self) {
         self.waiters.wake();
-        self.timer.arm();
     }
 
     /// Is there something to take? Any context.
