@@ -15,8 +15,7 @@ use kernel::{
     },
     percpu::PerCpu,
     prelude::*,
-    seq_file::SeqFile,
-    seq_print,
+    seq_file::{seq_print, SeqFile},
     sync::rcu,
 };
 

@@ -19,7 +19,8 @@ use core::fmt;
 ///
 /// # Invariants
 ///
-/// It is the `struct seq_file` of a file that is being read, by the task that has the reference.
+/// It is the `struct seq_file` of a file that is being read, by the task that has the reference: it is
+/// neither `Send` nor `Sync`, as the pointers in it are not.
 #[repr(transparent)]
 pub struct SeqFile(Opaque<bindings::seq_file>);
 
@@ -36,19 +37,13 @@ impl SeqFile {
         unsafe { &*ptr.cast() }
     }
 
-    /// Returns the pointer.
+    /// Writes formatted text. [`seq_print!`] calls it.
     #[inline]
-    pub fn as_ptr(&self) -> *mut bindings::seq_file {
-        self.0.get()
-    }
-
-    /// Writes formatted text. [`seq_print!`](crate::seq_print) calls it.
-    #[inline]
-    pub fn print(&self, args: fmt::Arguments<'_>) {
+    pub fn call_printf(&self, args: fmt::Arguments<'_>) {
         // SAFETY: The pointer is valid by the type invariants, and `%pA` takes `fmt::Arguments`.
         unsafe {
             bindings::seq_printf(
-                self.as_ptr(),
+                self.0.get(),
                 crate::c_str!("%pA").as_char_ptr(),
                 core::ptr::from_ref(&args).cast::<crate::ffi::c_void>(),
             );
@@ -63,7 +58,7 @@ impl SeqFile {
 /// # Examples
 ///
 /// ```
-/// use kernel::{seq_file::SeqFile, seq_print};
+/// use kernel::seq_file::{seq_print, SeqFile};
 ///
 /// fn show(m: &SeqFile) -> Result {
 ///     seq_print!(m, "{:<8}{:>12}\n", "cpu", 0);
@@ -74,6 +69,7 @@ impl SeqFile {
 #[macro_export]
 macro_rules! seq_print {
     ($file:expr, $($arg:tt)+) => {
-        $crate::seq_file::SeqFile::print($file, ::core::format_args!($($arg)+))
+        $file.call_printf(::core::format_args!($($arg)+))
     };
 }
+pub use seq_print;
