@@ -195,6 +195,8 @@ impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         check_parameters()?;
 
+        // The first, so that it is also the last to be dropped if what follows fails.
+        let barrier = rcu::Barrier;
         let stats = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
         let marks = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
         let hooks = hooks::Registration::new(KBox::pin_init(State::new(), GFP_KERNEL)?)?;
@@ -209,7 +211,7 @@ impl kernel::Module for Module {
             _hooks: hooks,
             _marks: marks,
             _stats: stats,
-            _barrier: rcu::Barrier,
+            _barrier: barrier,
         })
     }
 }

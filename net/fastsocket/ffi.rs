@@ -73,6 +73,9 @@ unsafe impl Send for Pid {}
 // SAFETY: It can be asked from anywhere.
 unsafe impl Sync for Pid {}
 
+// SAFETY: The module's last act is `rcu_barrier()`, and the drop retires nothing.
+unsafe impl rcu::Retire for Pid {}
+
 impl Pid {
     /// That of the current task. Process context.
     pub(crate) fn current() -> Self {
@@ -395,13 +398,13 @@ impl SocketFile {
     /// # Errors
     ///
     /// As `fastsocket_attach()`; the group is dropped then.
-    pub(crate) fn attach(&self, _lock: &Locked<'_>, group: rcu::RcuBox<Group>) -> Result {
-        let group = rcu::RcuBox::into_raw(group);
+    pub(crate) fn attach(&self, _lock: &Locked<'_>, group: rcu::Unshared<Group>) -> Result {
+        let group = rcu::Unshared::into_raw(group);
         // SAFETY: By the type invariants, and the lock. The group stays until the socket is destroyed.
         let res = unsafe { bindings::fastsocket_attach(self.sock.as_ptr(), group.as_ptr().cast()) };
         to_result(res).inspect_err(|_| {
             // SAFETY: It is not attached, so nobody else has it.
-            drop(unsafe { rcu::RcuBox::from_raw(group) });
+            drop(unsafe { rcu::Unshared::from_raw(group) });
         })
     }
 

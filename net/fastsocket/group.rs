@@ -18,7 +18,7 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
-        rcu::{self, RcuBox},
+        rcu::{self, Unshared},
         Arc, SpinLock,
     },
     types::ARef,
@@ -41,7 +41,7 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// Each is null or the pointer of an [`RcuBox`] of a [`Slot`] that this owns, set once.
+/// Each is null or the pointer of an [`Unshared`] of a [`Slot`] that this owns, set once.
 struct Slots(KVec<AtomicPtr<bindings::fastsocket_slot>>);
 
 impl Slots {
@@ -80,9 +80,9 @@ impl Slots {
     }
 
     /// Puts a slot in its place, unless there is one: then it is dropped. Returns the pointer to the new one.
-    fn add(&self, slot: RcuBox<Slot>) -> Option<NonNull<Slot>> {
+    fn add(&self, slot: Unshared<Slot>) -> Option<NonNull<Slot>> {
         let cell = self.0.get(slot.cpu().index())?;
-        let slot = RcuBox::into_raw(slot);
+        let slot = Unshared::into_raw(slot);
         // INVARIANT: It was null.
         let res = cell.compare_exchange(
             ptr::null_mut(),
@@ -92,7 +92,7 @@ impl Slots {
         );
         if res.is_err() {
             // SAFETY: Nobody has found it.
-            drop(unsafe { RcuBox::from_raw(slot) });
+            drop(unsafe { Unshared::from_raw(slot) });
             return None;
         }
         Some(slot)
@@ -104,7 +104,7 @@ impl Drop for Slots {
         for slot in self.0.iter_mut() {
             if let Some(slot) = NonNull::new(*slot.get_mut()) {
                 // SAFETY: By the type invariants; a group is dropped after a grace period.
-                drop(unsafe { RcuBox::from_raw(Slot::from_raw(slot)) });
+                drop(unsafe { Unshared::from_raw(Slot::from_raw(slot)) });
             }
         }
     }
@@ -149,6 +149,9 @@ unsafe impl Send for Group {}
 // SAFETY: As above.
 unsafe impl Sync for Group {}
 
+// SAFETY: As for [`Pid`]: its slots are dropped with it.
+unsafe impl rcu::Retire for Group {}
+
 /// Spawns a socket. Process context; sleeps.
 ///
 /// # Errors
@@ -181,7 +184,7 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
             taken: AtomicU32::new(0),
             passed: AtomicU32::new(u32::MAX),
         }? Error);
-        let group = RcuBox::try_pin_init(group, GFP_KERNEL_ACCOUNT)?;
+        let group = Unshared::try_pin_init(group, GFP_KERNEL_ACCOUNT)?;
         let _one = state.spawning.lock();
         if Peers::is_right(group.peers(), &socket) {
             file.attach(&lock, group)?;
@@ -339,7 +342,7 @@ impl Group {
             Some(slot) => slot,
             None => self.add(cpu)?,
         };
-        let consumer = RcuBox::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
+        let consumer = Unshared::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
         let _one = self.enlisting.lock();
         let before = slot.consumer_id();
         slot.enlist(consumer, waits);
@@ -500,8 +503,8 @@ impl Group {
             return false;
         }
         this.socket.detach();
-        // SAFETY: It is from `RcuBox::into_raw`, and nobody finds it any more but who already has, under RCU.
-        drop(unsafe { rcu::Retired::from_raw(group) });
+        // SAFETY: It is from `Unshared::into_raw`, and nobody finds it any more but who already has, under RCU.
+        unsafe { rcu::retire(group) };
         true
     }
 }

@@ -22,7 +22,7 @@ use kernel::{
     bindings, container_of,
     cpu::{CpuId, Node as NumaNode},
     prelude::*,
-    sync::rcu::{self, RcuBox, RcuCell},
+    sync::rcu::{self, RcuCell, Unshared},
     time::msecs_to_jiffies,
     types::ARef,
 };
@@ -134,7 +134,7 @@ unsafe impl Sync for Slot {}
 
 impl Slot {
     /// Makes a slot. Process context.
-    pub(crate) fn new(socket: ARef<Listener>, cpu: CpuId) -> Result<RcuBox<Self>> {
+    pub(crate) fn new(socket: ARef<Listener>, cpu: CpuId) -> Result<Unshared<Self>> {
         let slot = try_pin_init!(Self {
             requests: Requests::new(),
             queue <- Queue::new(),
@@ -168,7 +168,7 @@ impl Slot {
             // SAFETY: It is the timer of a slot, that is freed a grace period after it was shut down.
             timer <- unsafe { Timer::new(tick) },
         }? Error);
-        RcuBox::try_pin_init(slot, GFP_KERNEL_ACCOUNT)
+        Unshared::try_pin_init(slot, GFP_KERNEL_ACCOUNT)
     }
 
     /// Returns the slot that C knows as this. What C has as one is the first part of a slot.
@@ -390,9 +390,9 @@ impl Slot {
     }
 
     /// Makes the current task the consumer. For the group, which has one do it at a time.
-    pub(crate) fn enlist(&self, consumer: RcuBox<Pid>, waits: Waits) {
+    pub(crate) fn enlist(&self, consumer: Unshared<Pid>, waits: Waits) {
         // Readers are done with the one before when its reference is dropped.
-        drop(self.duty.consumer.swap(Some(consumer)));
+        self.duty.consumer.set(Some(consumer));
         self.duty.id.store(ffi::current_id(), Ordering::Relaxed);
         self.duty.enlisted.fetch_add(1, Ordering::Relaxed);
         self.duty.wide.store(ffi::current_id(), Ordering::Relaxed);

@@ -4,13 +4,8 @@
 
 //! RCU: reading without a lock what others replace meanwhile.
 //!
-//! A reader holds a [`Guard`], and by it finds values through an [`RcuCell`]. An updater swaps
-//! another value in, at any time, and gets the old one back as [`Retired`]: something that readers
-//! may still look at, and that is dropped when all that could have seen it are done.
-//!
-//! Values are dropped by an RCU callback, which is code of the module that made them. **A module
-//! that drops a [`Retired`] anywhere must call [`barrier`] before it goes**, after the last such
-//! drop: a [`Barrier`] as the last field of the module's type does it.
+//! A reader holds a [`Guard`], and by it finds values through an [`RcuCell`]. An updater puts another
+//! value there, at any time; the old one is dropped when all readers that could have seen it are done.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 //!
@@ -27,7 +22,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
-    ops::{Deref, DerefMut},
+    ops::Deref,
     pin::Pin,
     ptr::NonNull,
     sync::atomic::{AtomicPtr, Ordering},
@@ -93,35 +88,37 @@ impl Drop for Guard {
     }
 }
 
-/// Waits until all critical sections that there are now have been left.
-///
-/// Process context only; it sleeps, for milliseconds or more. Not within a critical section.
-pub fn synchronize() {
-    // SAFETY: It can be called in process context; otherwise it complains, but does no harm.
-    unsafe { bindings::synchronize_rcu() };
-}
-
-/// Waits until every value that was [`Retired`] and then dropped before is really gone.
+/// Waits until every RCU callback that was queued before has run.
 ///
 /// Process context only; it sleeps. Not within a critical section.
-pub fn barrier() {
+pub fn rcu_barrier() {
     // SAFETY: It can be called in process context; otherwise it complains, but does no harm.
     unsafe { bindings::rcu_barrier() };
 }
 
-/// Calls [`barrier`] when dropped.
+/// Calls [`rcu_barrier`] when dropped.
 ///
-/// As the last field of the type that implements [`Module`](crate::Module), it does so when
-/// everything else of the module was dropped.
+/// As the last field of the type that implements [`Module`](crate::Module), and the first that its
+/// `init` makes, it does so when everything else of the module was dropped.
 pub struct Barrier;
 
 impl Drop for Barrier {
     fn drop(&mut self) {
-        barrier();
+        rcu_barrier();
     }
 }
 
-/// What an [`RcuBox`] points to.
+/// A type whose values an RCU callback may drop.
+///
+/// That happens in a softirq or a kernel thread: the `Drop` must not sleep.
+///
+/// # Safety
+///
+/// The callback is code of the module that has the type. That must wait in [`rcu_barrier`] before it
+/// goes, as a [`Barrier`] does, after the last value was retired. So the `Drop` must not retire any.
+pub unsafe trait Retire: Send + Sync + 'static {}
+
+/// What an [`Unshared`] points to.
 ///
 /// The value comes first, so that a pointer to it is one to the node.
 #[pin_data]
@@ -132,23 +129,26 @@ struct Node<T> {
     head: Opaque<bindings::callback_head>,
 }
 
-/// An owned value that can be put into an [`RcuCell`].
+/// An owned value that no RCU reader can find: not yet, or no longer.
+///
+/// It has room for what RCU needs to drop it later, and can be put into an [`RcuCell`]. Dropped before
+/// that, it is dropped at once.
 ///
 /// # Invariants
 ///
 /// `ptr` points to the value of a [`Node<T>`] in a [`KBox`] that this owns.
-pub struct RcuBox<T: 'static> {
+pub struct Unshared<T: 'static> {
     ptr: NonNull<T>,
     _owns: PhantomData<T>,
 }
 
 // SAFETY: It owns a `T`.
-unsafe impl<T: Send> Send for RcuBox<T> {}
+unsafe impl<T: Send> Send for Unshared<T> {}
 
 // SAFETY: A shared reference gives shared references to a `T`.
-unsafe impl<T: Sync> Sync for RcuBox<T> {}
+unsafe impl<T: Sync> Sync for Unshared<T> {}
 
-impl<T> RcuBox<T> {
+impl<T> Unshared<T> {
     /// Allocates memory for a value.
     pub fn new(value: T, flags: Flags) -> Result<Self, AllocError> {
         let node = KBox::new(
@@ -206,7 +206,7 @@ impl<T> RcuBox<T> {
     }
 }
 
-impl<T> Deref for RcuBox<T> {
+impl<T> Deref for Unshared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -215,85 +215,28 @@ impl<T> Deref for RcuBox<T> {
     }
 }
 
-impl<T: Unpin> DerefMut for RcuBox<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: By the type invariants.
-        unsafe { self.ptr.as_mut() }
-    }
-}
-
-impl<T> Drop for RcuBox<T> {
+impl<T> Drop for Unshared<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, it is the pointer of a box, which this owns.
         drop(unsafe { KBox::from_raw(self.ptr.cast::<Node<T>>().as_ptr()) });
     }
 }
 
-/// A value that was taken from where RCU readers find it, but that they may still use.
+/// Drops a value when all RCU readers that may still use it are done.
 ///
-/// When dropped, the value is dropped after a grace period, in a softirq or a kernel thread: the
-/// `Drop` of a `T` must not sleep. That neither fails nor sleeps, and may be done in any context,
-/// even with locks held. See the [module's documentation](self) for what a module owes before it
-/// goes.
+/// Neither fails nor sleeps. Any context, even with locks held.
 ///
-/// # Invariants
+/// # Safety
 ///
-/// `ptr` points to the value of a [`Node<T>`] in a [`KBox`] that this owns, but for shared
-/// references by RCU readers who entered their critical section before.
-pub struct Retired<T: Send + Sync + 'static> {
-    ptr: NonNull<T>,
-    _owns: PhantomData<T>,
-}
-
-// SAFETY: It owns a `T` that is both.
-unsafe impl<T: Send + Sync> Send for Retired<T> {}
-
-// SAFETY: A shared reference gives shared references to a `T`.
-unsafe impl<T: Send + Sync> Sync for Retired<T> {}
-
-impl<T: Send + Sync> Retired<T> {
-    /// Takes ownership of a value that RCU readers can no longer find.
-    ///
-    /// # Safety
-    ///
-    /// `ptr` must be from [`RcuBox::into_raw`], used for this once, and already be removed from
-    /// wherever readers could find it.
-    pub unsafe fn from_raw(ptr: NonNull<T>) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self {
-            ptr,
-            _owns: PhantomData,
-        }
-    }
-
-    /// Waits for a grace period, after which the value is the caller's alone.
-    ///
-    /// Process context only; it sleeps. Not within a critical section.
-    pub fn synchronize(self) -> RcuBox<T> {
-        let this = ManuallyDrop::new(self);
-        synchronize();
-        // SAFETY: By the type invariants, and since a grace period has passed.
-        unsafe { RcuBox::from_raw(this.ptr) }
-    }
-}
-
-impl<T: Send + Sync> Deref for Retired<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: By the type invariants, there are only shared references to it.
-        unsafe { self.ptr.as_ref() }
-    }
-}
-
-impl<T: Send + Sync> Drop for Retired<T> {
-    fn drop(&mut self) {
-        let node = self.ptr.cast::<Node<T>>().as_ptr();
-        // SAFETY: By the type invariants, it points to a node.
-        let head = Opaque::raw_get(unsafe { core::ptr::addr_of!((*node).head) });
-        // SAFETY: The head is unused, and stays until the callback frees it with the node.
-        unsafe { bindings::call_rcu(head, Some(free_node::<T>)) };
-    }
+/// `ptr` must be from [`Unshared::into_raw`], used for this once, and be removed from wherever readers
+/// could find it.
+pub unsafe fn retire<T: Retire>(ptr: NonNull<T>) {
+    let node = ptr.cast::<Node<T>>().as_ptr();
+    // SAFETY: By the safety requirements, it points to a node.
+    let head = Opaque::raw_get(unsafe { core::ptr::addr_of!((*node).head) });
+    // SAFETY: The head is unused, and stays until the callback frees it with the node. By the contract of
+    // `Retire`, that is before its code goes.
+    unsafe { bindings::call_rcu(head, Some(free_node::<T>)) };
 }
 
 /// The RCU callback that drops a node.
@@ -310,18 +253,17 @@ unsafe extern "C" fn free_node<T>(head: *mut bindings::callback_head) {
 
 /// A place for a value, or none, that RCU readers look at while it is replaced.
 ///
-/// Updaters need no lock: a replacement is one atomic exchange, and each value is given back just
-/// once.
+/// Updaters need no lock: a replacement is one atomic exchange.
 ///
 /// # Invariants
 ///
-/// The pointer is null, or one from [`RcuBox::into_raw`] that this owns, but for shared references.
+/// The pointer is null, or one from [`Unshared::into_raw`] that this owns, but for shared references.
 ///
 /// # Examples
 ///
 /// ```
 /// use core::sync::atomic::{AtomicU32, Ordering};
-/// use kernel::sync::rcu::{self, RcuBox, RcuCell};
+/// use kernel::sync::rcu::{self, RcuCell, Retire, Unshared};
 ///
 /// static DROPPED: AtomicU32 = AtomicU32::new(0);
 ///
@@ -331,31 +273,28 @@ unsafe extern "C" fn free_node<T>(head: *mut bindings::callback_head) {
 ///         DROPPED.fetch_add(self.0, Ordering::Relaxed);
 ///     }
 /// }
+/// // SAFETY: This is no module, and does not go. The drop retires nothing.
+/// unsafe impl Retire for Config {}
 ///
 /// let cell = RcuCell::new(None);
 /// assert!(cell.get(&rcu::Guard::new()).is_none());
 ///
-/// let old = cell.swap(Some(RcuBox::new(Config(1), GFP_KERNEL)?));
-/// assert!(old.is_none());
+/// cell.set(Some(Unshared::new(Config(1), GFP_KERNEL)?));
 /// assert_eq!(cell.get(&rcu::Guard::new()).map(|c| c.0), Some(1));
 ///
 /// // What a reader holds stays, even though it was replaced.
 /// let guard = rcu::Guard::new();
 /// let seen = cell.get(&guard);
-/// let old = cell.swap(Some(RcuBox::new(Config(10), GFP_ATOMIC)?));
-/// drop(old);
+/// cell.set(Some(Unshared::new(Config(10), GFP_ATOMIC)?));
 /// assert_eq!(seen.map(|c| c.0), Some(1));
 /// drop(guard);
 ///
-/// rcu::barrier();
+/// rcu::rcu_barrier();
 /// assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
 ///
-/// // Or wait for the readers and have the value back.
-/// let mut last = cell.swap(None).ok_or(EINVAL)?.synchronize();
-/// assert_eq!(last.0, 10);
-/// last.0 = 100;
-/// drop(last);
-/// assert_eq!(DROPPED.load(Ordering::Relaxed), 101);
+/// // No reader has a reference to what is in a cell that goes.
+/// drop(cell);
+/// assert_eq!(DROPPED.load(Ordering::Relaxed), 11);
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -365,26 +304,17 @@ unsafe extern "C" fn free_node<T>(head: *mut bindings::callback_head) {
 /// let seen = cell.get(&rcu::Guard::new()); // error: temporary value dropped while borrowed
 /// assert!(seen.is_none());
 /// ```
-pub struct RcuCell<T: Send + Sync + 'static> {
+pub struct RcuCell<T: Retire> {
     ptr: AtomicPtr<T>,
-    _owns: PhantomData<RcuBox<T>>,
+    _owns: PhantomData<Unshared<T>>,
 }
 
-impl<T: Send + Sync> RcuCell<T> {
+impl<T: Retire> RcuCell<T> {
     /// Makes a cell.
-    pub fn new(value: Option<RcuBox<T>>) -> Self {
+    pub fn new(value: Option<Unshared<T>>) -> Self {
         // INVARIANT: The pointer is as `into_ptr` makes it.
         Self {
             ptr: AtomicPtr::new(Self::into_ptr(value)),
-            _owns: PhantomData,
-        }
-    }
-
-    /// Makes a cell without a value, as for a `static`.
-    pub const fn empty() -> Self {
-        // INVARIANT: The pointer is null.
-        Self {
-            ptr: AtomicPtr::new(core::ptr::null_mut()),
             _owns: PhantomData,
         }
     }
@@ -395,50 +325,33 @@ impl<T: Send + Sync> RcuCell<T> {
     #[inline]
     pub fn get<'g>(&'g self, _guard: &'g Guard) -> Option<&'g T> {
         let ptr = self.ptr.load(Ordering::Acquire);
-        // SAFETY: By the type invariants. It may be replaced at once, but then is kept as `Retired`
-        // until the critical section of the guard is left.
+        // SAFETY: By the type invariants. It may be replaced at once, but then it is not dropped before
+        // the critical section of the guard is left.
         unsafe { ptr.as_ref() }
     }
 
-    /// Says whether there is a value, which may be wrong at once. Needs no guard.
-    #[inline]
-    pub fn is_some(&self) -> bool {
-        !self.ptr.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Puts another value here, or none, and returns what was here.
+    /// Puts another value here, or none. What was here is dropped when its readers are done.
     ///
     /// Any context.
-    pub fn swap(&self, value: Option<RcuBox<T>>) -> Option<Retired<T>> {
-        // INVARIANT: The pointer is as `into_ptr` makes it; what is returned is no longer here.
+    pub fn set(&self, value: Option<Unshared<T>>) {
+        // INVARIANT: The pointer is as `into_ptr` makes it; the old one is no longer here.
         let old = self.ptr.swap(Self::into_ptr(value), Ordering::AcqRel);
-        // SAFETY: By the type invariants it is from `into_raw`, and nobody else got it from here.
-        NonNull::new(old).map(|ptr| unsafe { Retired::from_raw(ptr) })
+        if let Some(old) = NonNull::new(old) {
+            // SAFETY: By the type invariants it is from `into_raw`, and nobody else got it from here.
+            unsafe { retire(old) };
+        }
     }
 
-    /// Takes the value from a cell that nobody else can look at.
-    ///
-    /// There is nothing to wait for: no reader has a reference, since they borrow the cell.
-    pub fn take(&mut self) -> Option<RcuBox<T>> {
-        // INVARIANT: Null is left behind.
-        let old = core::mem::replace(self.ptr.get_mut(), core::ptr::null_mut());
-        // SAFETY: By the type invariants; there are no readers, as the reference is exclusive.
-        NonNull::new(old).map(|ptr| unsafe { RcuBox::from_raw(ptr) })
-    }
-
-    fn into_ptr(value: Option<RcuBox<T>>) -> *mut T {
-        value.map_or(core::ptr::null_mut(), |b| RcuBox::into_raw(b).as_ptr())
+    fn into_ptr(value: Option<Unshared<T>>) -> *mut T {
+        value.map_or(core::ptr::null_mut(), |b| Unshared::into_raw(b).as_ptr())
     }
 }
 
-impl<T: Send + Sync> Default for RcuCell<T> {
-    fn default() -> Self {
-        Self::empty()
-    }
-}
-
-impl<T: Send + Sync> Drop for RcuCell<T> {
+impl<T: Retire> Drop for RcuCell<T> {
     fn drop(&mut self) {
-        drop(self.take());
+        if let Some(ptr) = NonNull::new(*self.ptr.get_mut()) {
+            // SAFETY: By the type invariants; there are no readers, as they borrow the cell.
+            drop(unsafe { Unshared::from_raw(ptr) });
+        }
     }
 }
