@@ -18,7 +18,7 @@ use kernel::{
     bindings, c_str,
     cpu::CpuId,
     net::{
-        namespace::{Key, Namespace, NamespaceRef, PerNet},
+        namespace::{per_net_key, Namespace, NamespaceRef, PerNet},
         proc,
     },
     new_spinlock,
@@ -74,7 +74,7 @@ impl List {
     }
 }
 
-static KEY: Key<Marks> = Key::new();
+per_net_key!(Marks);
 
 impl PerNet for Marks {
     const PROC_FILES: &'static [proc::File<Self>] = &[proc::File::new(
@@ -85,10 +85,6 @@ impl PerNet for Marks {
             Ok(())
         },
     )];
-
-    fn key() -> &'static Key<Self> {
-        &KEY
-    }
 
     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
         // SAFETY: The slot is initialised if `Ok` is returned, and nothing is to be dropped otherwise.

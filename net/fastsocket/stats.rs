@@ -10,7 +10,7 @@ use kernel::{
     c_str,
     cpu::CpuId,
     net::{
-        namespace::{Key, Namespace, PerNet},
+        namespace::{per_net_key, Namespace, PerNet},
         proc,
     },
     percpu::PerCpu,
@@ -79,7 +79,7 @@ struct Counters([AtomicU64; COUNTERS]);
 /// The counters of a network namespace.
 pub(crate) struct Stats(PerCpu<Counters>);
 
-static KEY: Key<Stats> = Key::new();
+per_net_key!(Stats);
 
 impl PerNet for Stats {
     const PROC_FILES: &'static [proc::File<Self>] = &[
@@ -88,10 +88,6 @@ impl PerNet for Stats {
         }),
         proc::File::new(c_str!("hash_stat"), 0o444, |s, _, m| s.show(m, HASH_STAT)),
     ];
-
-    fn key() -> &'static Key<Self> {
-        &KEY
-    }
 
     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
         // SAFETY: The slot is initialised if `Ok` is returned, and nothing is to be dropped otherwise.

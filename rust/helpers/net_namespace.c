@@ -3,11 +3,6 @@
 #include <linux/nsproxy.h>
 #include <net/net_namespace.h>
 
-struct net *rust_helper_maybe_get_net(struct net *net)
-{
-	return maybe_get_net(net);
-}
-
 void rust_helper_put_net(struct net *net)
 {
 	put_net(net);

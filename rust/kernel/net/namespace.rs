@@ -64,27 +64,6 @@ impl Namespace {
     pub fn as_ptr(&self) -> *mut bindings::net {
         self.0.get()
     }
-
-    /// Returns the namespace that the machine boots with.
-    #[inline]
-    pub fn init() -> &'static Self {
-        // SAFETY: This one never goes away.
-        unsafe { Self::from_raw(addr_of_mut!(bindings::init_net)) }
-    }
-
-    /// Takes a counted reference, unless the namespace is about to go away. Any context.
-    pub fn try_get(&self) -> Option<NamespaceRef> {
-        // SAFETY: The pointer is valid by the type invariants.
-        let net = unsafe { bindings::maybe_get_net(self.as_ptr()) };
-        // INVARIANT: The reference was counted if there is one.
-        NonNull::new(net).map(NamespaceRef)
-    }
-}
-
-impl PartialEq for Namespace {
-    fn eq(&self, other: &Self) -> bool {
-        core::ptr::eq(self, other)
-    }
 }
 
 /// A counted reference to a [`Namespace`], which keeps it.
@@ -128,13 +107,36 @@ impl Drop for NamespaceRef {
     }
 }
 
+/// A type that has a [`Key`]; [`per_net_key!`] implements it.
+///
+/// # Safety
+///
+/// [`key`](Self::key) must always return the same one.
+pub unsafe trait Keyed: Sized + Send + Sync + 'static {
+    /// Returns the `static` by which the data is found.
+    fn key() -> &'static Key<Self>;
+}
+
+/// Gives a type the [`Key`] by which [`PerNet`] data is found.
+#[macro_export]
+macro_rules! per_net_key {
+    ($type:ty) => {
+        // SAFETY: It is not generic, so that there is one `static`.
+        unsafe impl $crate::net::namespace::Keyed for $type {
+            #[inline]
+            fn key() -> &'static $crate::net::namespace::Key<Self> {
+                static KEY: $crate::net::namespace::Key<$type> = $crate::net::namespace::Key::new();
+                &KEY
+            }
+        }
+    };
+}
+pub use per_net_key;
+
 /// Data of which each network namespace has its own.
-pub trait PerNet: Sized + Send + Sync + 'static {
+pub trait PerNet: Keyed {
     /// The files that each namespace has in its `/proc/net` to show the data.
     const PROC_FILES: &'static [proc::File<Self>] = &[];
-
-    /// Returns the `static` by which the data is found, of which each type has to have one.
-    fn key() -> &'static Key<Self>;
 
     /// Makes the data of a namespace.
     ///
@@ -187,7 +189,7 @@ impl<T> Slot<T> {
 
 /// Where the data of type `T` is in a namespace.
 ///
-/// It is a `static` that [`PerNet::key`] returns.
+/// It is a `static` that [`per_net_key!`] makes.
 ///
 /// # Invariants
 ///
@@ -272,20 +274,16 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
 ///
 /// ```
 /// use core::sync::atomic::{AtomicU32, Ordering};
-/// use kernel::net::namespace::{Key, Namespace, PerNet, Registration};
-/// use kernel::{c_str, net::proc, seq_file::SeqFile, seq_print, sync::rcu};
+/// use kernel::net::namespace::{per_net_key, Namespace, NamespaceRef, PerNet, Registration};
+/// use kernel::{c_str, net::proc, seq_file::{seq_print, SeqFile}, sync::rcu};
 ///
 /// struct Hits(AtomicU32);
 ///
-/// static HITS: Key<Hits> = Key::new();
+/// per_net_key!(Hits);
 ///
 /// impl PerNet for Hits {
 ///     const PROC_FILES: &'static [proc::File<Self>] =
 ///         &[proc::File::new(c_str!("rust_doctest_hits"), 0o444, Hits::show)];
-///
-///     fn key() -> &'static Key<Self> {
-///         &HITS
-///     }
 ///
 ///     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
 ///         Self(AtomicU32::new(7))
@@ -299,7 +297,7 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
 ///     }
 /// }
 ///
-/// let net = Namespace::init();
+/// let net = &*NamespaceRef::current()?;
 /// assert!(Hits::get(net, &rcu::Guard::new()).is_none());
 ///
 /// let registration = KBox::pin_init(Registration::<Hits>::new(), GFP_KERNEL)?;
@@ -310,7 +308,7 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
 ///
 /// // It can only be registered once.
 /// assert!(KBox::pin_init(Registration::<Hits>::new(), GFP_KERNEL).is_err());
-/// assert!(registration.get(net).is_some());
+/// assert!(Hits::get(net, &rcu::Guard::new()).is_some());
 ///
 /// drop(registration);
 /// assert!(Hits::get(net, &rcu::Guard::new()).is_none());
@@ -345,17 +343,6 @@ impl<T: PerNet> Registration<T> {
             ops <- Self::register(),
             _data: PhantomData,
         })
-    }
-
-    /// Returns the data of a namespace. Process context.
-    ///
-    /// Unlike [`PerNet::get`] it needs no guard, since the registration cannot go away meanwhile.
-    /// It returns [`None`] only if the namespace is about to go away.
-    pub fn get<'a>(&'a self, net: &'a Namespace) -> Option<&'a T> {
-        let slot = T::key().slot(net, &rcu::Guard::new())?;
-        // SAFETY: The type stays registered for as long as `self` is borrowed, and the exit
-        // function is not called for the namespace by the type invariants of that.
-        unsafe { Slot::live(slot) }
     }
 
     fn register() -> impl PinInit<Opaque<bindings::pernet_operations>, Error> {
