@@ -167,20 +167,20 @@ fn check_parameters() -> Result {
     let absent = [
         (
             "enable_receive_flow_deliver",
-            p::enable_receive_flow_deliver.value(),
+            *p::enable_receive_flow_deliver.value(),
         ),
-        ("enable_fast_epoll", p::enable_fast_epoll.value()),
-        ("enable_skb_pool", p::enable_skb_pool.value()),
+        ("enable_fast_epoll", *p::enable_fast_epoll.value()),
+        ("enable_skb_pool", *p::enable_skb_pool.value()),
         (
             "enable_receive_cpu_selection",
-            p::enable_receive_cpu_selection.value(),
+            *p::enable_receive_cpu_selection.value(),
         ),
-        ("enable_direct_tcp", p::enable_direct_tcp.value()),
+        ("enable_direct_tcp", *p::enable_direct_tcp.value()),
         (
             "enable_socket_pool_size",
-            p::enable_socket_pool_size.value(),
+            *p::enable_socket_pool_size.value(),
         ),
-        ("enable_rps_framework", p::enable_rps_framework.value()),
+        ("enable_rps_framework", *p::enable_rps_framework.value()),
     ];
     for (name, value) in absent {
         if value != 0 {

@@ -5,7 +5,7 @@
 //! Module parameters.
 //!
 //! Parameters are declared in the `params` field of [`module!`], which makes one static
-//! [`ModuleParam`] of each in a module `module_parameters` next to the invocation. They are
+//! [`ModuleParamAccess`] of each in a module `module_parameters` next to the invocation. They are
 //! integers with a default and, where wanted, a range, and they are read-only once the module runs:
 //! given to `modprobe` or, for built-in code, on the kernel command line as `module.name=value`,
 //! and shown in `/sys/module/<module>/parameters/` with mode 0444.
@@ -27,30 +27,12 @@ use crate::{
     ThisModule,
 };
 use core::{
+    cell::UnsafeCell,
     fmt::{self, Write},
-    sync::atomic::{AtomicI32, AtomicU32, Ordering},
 };
 
-mod private {
-    pub trait Sealed {}
-}
-
-/// A type that a module parameter can have.
-///
-/// The set is closed: [`i32`] and [`u32`].
-pub trait ParamValue:
-    Copy + PartialOrd + TryFrom<i64> + fmt::Display + private::Sealed + 'static
-{
-    /// What holds the value, so that it can be read while it may be written.
-    #[doc(hidden)]
-    type Cell: Sync;
-
-    #[doc(hidden)]
-    fn load(cell: &Self::Cell) -> Self;
-
-    #[doc(hidden)]
-    fn store(cell: &Self::Cell, value: Self);
-}
+/// A type that a module parameter can have: [`i32`] or [`u32`].
+pub trait ModuleParam: Copy + PartialOrd + TryFrom<i64> + fmt::Display + Sync + 'static {}
 
 /// A parameter of a module: its value and what it may be.
 ///
@@ -63,34 +45,40 @@ pub trait ParamValue:
 /// # Examples
 ///
 /// ```
-/// use kernel::{c_str, module_param::ModuleParam};
+/// use kernel::{c_str, module_param::ModuleParamAccess};
 ///
-/// static WORKERS: ModuleParam<i32> =
-///     ModuleParam::<i32>::new(c_str!("workers"), b"example\0", 2, 0, 4);
+/// static WORKERS: ModuleParamAccess<i32> =
+///     ModuleParamAccess::<i32>::new(c_str!("workers"), b"example\0", 2, 0, 4);
 ///
-/// assert_eq!(WORKERS.value(), 2);
-/// assert_eq!(WORKERS.set(c_str!("4\n")), Ok(()));
-/// assert_eq!(WORKERS.set(c_str!("5")), Err(EINVAL));
-/// assert_eq!(WORKERS.set(c_str!("-1")), Err(EINVAL));
-/// assert_eq!(WORKERS.set(c_str!("4294967296")), Err(EINVAL));
-/// assert_eq!(WORKERS.set(c_str!("many")), Err(EINVAL));
-/// assert_eq!(WORKERS.value(), 4);
+/// // SAFETY: Nobody else knows it.
+/// let set = |text| unsafe { WORKERS.set(text) };
+/// assert_eq!(*WORKERS.value(), 2);
+/// assert_eq!(set(c_str!("4\n")), Ok(()));
+/// assert_eq!(set(c_str!("5")), Err(EINVAL));
+/// assert_eq!(set(c_str!("-1")), Err(EINVAL));
+/// assert_eq!(set(c_str!("4294967296")), Err(EINVAL));
+/// assert_eq!(set(c_str!("many")), Err(EINVAL));
+/// assert_eq!(*WORKERS.value(), 4);
 /// ```
-pub struct ModuleParam<T: ParamValue> {
-    value: T::Cell,
+pub struct ModuleParamAccess<T: ModuleParam> {
+    value: UnsafeCell<T>,
     min: T,
     max: T,
     name: &'static CStr,
     log_prefix: &'static [u8],
 }
 
-impl<T: ParamValue> ModuleParam<T> {
+// SAFETY: The value is written only while nobody else uses it, by the contract of `set`.
+unsafe impl<T: ModuleParam> Sync for ModuleParamAccess<T> {}
+
+impl<T: ModuleParam> ModuleParamAccess<T> {
     /// Returns the value.
     ///
     /// It does not change once the initialisation of the module has begun. Any context.
     #[inline]
-    pub fn value(&self) -> T {
-        T::load(&self.value)
+    pub fn value(&self) -> &T {
+        // SAFETY: By the contract of `set`, it is not written while there is the reference.
+        unsafe { &*self.value.get() }
     }
 
     /// Sets the value from a string, as the module loader does.
@@ -98,12 +86,17 @@ impl<T: ParamValue> ModuleParam<T> {
     /// # Errors
     ///
     /// `EINVAL`, after a message in the log, if the string is not a number within the range.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else may use the value meanwhile, nor have a reference to it.
     #[doc(hidden)]
-    pub fn set(&self, text: &CStr) -> Result {
+    pub unsafe fn set(&self, text: &CStr) -> Result {
         match parse(text).map(T::try_from) {
             Ok(Ok(value)) if value >= self.min && value <= self.max => {
+                // SAFETY: By the safety requirements.
                 // INVARIANT: The value was just found to be within the range.
-                T::store(&self.value, value);
+                unsafe { *self.value.get() = value };
                 Ok(())
             }
             Err(e) if e != ERANGE => {
@@ -154,30 +147,11 @@ fn trim(text: &CStr) -> &BStr {
     BStr::from_bytes(bytes.strip_suffix(b"\n").unwrap_or(bytes))
 }
 
-macro_rules! impl_param_value {
-    ($($type:ty, $cell:ty;)*) => {$(
-        impl private::Sealed for $type {}
+macro_rules! impl_module_param {
+    ($($type:ty),*) => {$(
+        impl ModuleParam for $type {}
 
-        impl ParamValue for $type {
-            type Cell = $cell;
-
-            #[inline]
-            fn load(cell: &Self::Cell) -> Self {
-                cell.load(Ordering::Relaxed)
-            }
-
-            fn store(cell: &Self::Cell, value: Self) {
-                cell.store(value, Ordering::Relaxed)
-            }
-        }
-
-        impl ModuleParam<$type> {
-            /// The smallest value that a parameter of this type can have.
-            pub const MIN: $type = <$type>::MIN;
-
-            /// The largest value that a parameter of this type can have.
-            pub const MAX: $type = <$type>::MAX;
-
+        impl ModuleParamAccess<$type> {
             /// Makes a parameter. `log_prefix` is the null-terminated name of the module.
             ///
             /// Fails to compile if the default is out of range.
@@ -195,22 +169,19 @@ macro_rules! impl_param_value {
                     "the log prefix is not null-terminated"
                 );
                 // INVARIANT: Just checked.
-                Self { value: <$cell>::new(default), min, max, name, log_prefix }
+                Self { value: UnsafeCell::new(default), min, max, name, log_prefix }
             }
         }
     )*}
 }
 
-impl_param_value! {
-    i32, AtomicI32;
-    u32, AtomicU32;
-}
+impl_module_param!(i32, u32);
 
 /// An entry of the table in which the kernel finds the parameters of a module.
 ///
 /// # Invariants
 ///
-/// `arg` points to a [`ModuleParam`] that lives forever, of the type that `ops` is for.
+/// `arg` points to a [`ModuleParamAccess`] that lives forever, of the type that `ops` is for.
 #[doc(hidden)]
 #[repr(transparent)]
 pub struct KernelParam(bindings::kernel_param);
@@ -223,10 +194,10 @@ impl KernelParam {
     ///
     /// `name` is the name of the parameter, with the name of the module and a dot before it if that
     /// is built in.
-    pub const fn new<T: ParamValue>(
+    pub const fn new<T: ModuleParam>(
         name: &'static CStr,
         module: &'static ThisModule,
-        param: &'static ModuleParam<T>,
+        param: &'static ModuleParamAccess<T>,
     ) -> Self {
         // INVARIANT: `param` is `'static`, and `Ops<T>` is for it.
         Self(bindings::kernel_param {
@@ -247,7 +218,7 @@ impl KernelParam {
 /// The operations on a parameter of type `T`.
 struct Ops<T>(core::marker::PhantomData<T>);
 
-impl<T: ParamValue> Ops<T> {
+impl<T: ModuleParam> Ops<T> {
     const TABLE: bindings::kernel_param_ops = bindings::kernel_param_ops {
         flags: 0,
         set: Some(Self::set),
@@ -258,18 +229,18 @@ impl<T: ParamValue> Ops<T> {
     /// # Safety
     ///
     /// `kp` must point to a [`KernelParam`] made for a parameter of type `T`.
-    unsafe fn param<'a>(kp: *const bindings::kernel_param) -> &'a ModuleParam<T> {
+    unsafe fn param<'a>(kp: *const bindings::kernel_param) -> &'a ModuleParamAccess<T> {
         // SAFETY: The caller gives a valid `kp`, of which `arg` is the member that was set.
         let arg = unsafe { (*kp).__bindgen_anon_1.arg };
         // SAFETY: By the type invariants of `KernelParam`.
-        unsafe { &*arg.cast::<ModuleParam<T>>() }
+        unsafe { &*arg.cast::<ModuleParamAccess<T>>() }
     }
 
     /// Called for `name=value` among the arguments of the module or of the kernel.
     ///
     /// # Safety
     ///
-    /// `val` must be null or a C string, `kp` as [`Self::param`] wants it.
+    /// `val` must be null or a C string, `kp` as [`Self::param`] wants it, and the module not run yet.
     unsafe extern "C" fn set(val: *const c_char, kp: *const bindings::kernel_param) -> c_int {
         // SAFETY: The kernel passes an entry that refers to this table.
         let param = unsafe { Self::param(kp) };
@@ -279,7 +250,10 @@ impl<T: ParamValue> Ops<T> {
                 return Err(EINVAL);
             }
             // SAFETY: It is a C string by the safety requirements.
-            param.set(unsafe { CStr::from_char_ptr(val) })?;
+            let text = unsafe { CStr::from_char_ptr(val) };
+            // SAFETY: The kernel sets parameters one by one before the module runs and before sysfs shows
+            // them; with mode 0444 nobody sets them later.
+            unsafe { param.set(text) }?;
             Ok(0)
         })
     }
