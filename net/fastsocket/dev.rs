@@ -6,7 +6,8 @@
 
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
-    miscdevice::{Layout, MiscDevice},
+    fs::File,
+    miscdevice::{Layout, MiscDevice, MiscDeviceRegistration},
     prelude::*,
 };
 
@@ -25,16 +26,16 @@ pub(crate) struct Device;
 impl MiscDevice for Device {
     type Ptr = KBox<mark::Holder>;
 
-    fn open() -> Result<KBox<mark::Holder>> {
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<mark::Holder>> {
         Ok(KBox::new(mark::Holder::new(), GFP_KERNEL_ACCOUNT)?)
     }
 
-    fn ioctl(file: &mark::Holder, cmd: u32, arg: usize) -> Result<isize> {
-        command(file, Layout::Native, cmd, arg)
+    fn ioctl(holder: &mark::Holder, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        command(holder, Layout::Native, cmd, arg)
     }
 
-    fn compat_ioctl(file: &mark::Holder, cmd: u32, arg: usize) -> Result<isize> {
-        command(file, Layout::Compat, cmd, arg)
+    fn compat_ioctl(holder: &mark::Holder, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        command(holder, Layout::Compat, cmd, arg)
     }
 }
 
@@ -53,7 +54,7 @@ fn is_system_call(cmd: u32) -> bool {
 }
 
 /// Carries out a command. What stands for a system call is that call, with its checks and errors.
-fn command(file: &mark::Holder, layout: Layout, cmd: u32, arg: usize) -> Result<isize> {
+fn command(holder: &mark::Holder, layout: Layout, cmd: u32, arg: usize) -> Result<isize> {
     let read = || Command::read(layout, arg);
 
     if is_system_call(cmd) && ffi::is_filtered() {
@@ -106,7 +107,7 @@ fn command(file: &mark::Holder, layout: Layout, cmd: u32, arg: usize) -> Result<
             0
         }
         uapi::RUN => {
-            file.run()?;
+            holder.run()?;
             0
         }
         _ => return Err(ENOTTY),

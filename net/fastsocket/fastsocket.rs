@@ -29,7 +29,7 @@
 
 use kernel::{
     c_str, cpuhotplug,
-    miscdevice::{self, Fops},
+    miscdevice::{Fops, MiscDeviceOptions, MiscDeviceRegistration},
     net::namespace,
     new_spinlock,
     prelude::*,
@@ -150,7 +150,7 @@ impl State {
 /// The module. Its fields are dropped in this order: no new callers, then no hooks, then what those
 /// used, then what RCU still has to free.
 struct Module {
-    _device: Pin<KBox<miscdevice::Registration<dev::Device>>>,
+    _device: Pin<KBox<MiscDeviceRegistration<dev::Device>>>,
     _hotplug: cpuhotplug::Registration<hotplug::Hotplug>,
     _hooks: hooks::Registration,
     _marks: Pin<KBox<namespace::Registration<mark::Marks>>>,
@@ -200,13 +200,14 @@ impl kernel::Module for Module {
         let stats = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
         let marks = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
         let hooks = hooks::Registration::new(KBox::pin_init(State::new(), GFP_KERNEL)?)?;
-        let options = miscdevice::Options {
+        let options = MiscDeviceOptions {
             name: c_str!("fastsocket"),
             mode: 0o444,
+            fops: &FOPS,
         };
         let hotplug = cpuhotplug::Registration::new(c_str!("net/fastsocket:online"))?;
         Ok(Self {
-            _device: KBox::pin_init(miscdevice::Registration::new(&FOPS, options), GFP_KERNEL)?,
+            _device: KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?,
             _hotplug: hotplug,
             _hooks: hooks,
             _marks: marks,

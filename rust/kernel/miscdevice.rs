@@ -5,8 +5,8 @@
 //! Miscellaneous character devices.
 //!
 //! A device is three things: a type that implements [`MiscDevice`], one static [`Fops`] of that
-//! type, and a [`Registration`], which is the device being there: `/dev/name` exists for as long as
-//! the registration does.
+//! type, and a [`MiscDeviceRegistration`], which is the device being there: `/dev/name` exists for as
+//! long as the registration does.
 //!
 //! An open file outlives the registration, and even an attempt to unload the module: it pins the
 //! module that [`Fops::new`] was given, so `rmmod` says that it is in use.
@@ -19,6 +19,7 @@ use crate::{
     bindings,
     error::{to_result, Error, Result, VTABLE_DEFAULT_ERROR},
     ffi::{c_int, c_long, c_uint, c_ulong},
+    fs::File,
     prelude::*,
     str::CStr,
     types::{ForeignOwnable, FromBytes, Opaque},
@@ -40,11 +41,11 @@ pub trait MiscDevice: Sized + 'static {
     /// The device is opened. An error is what the `open` system call returns.
     ///
     /// No other open of a misc device runs meanwhile, so it should be quick.
-    fn open() -> Result<Self::Ptr>;
+    fn open(file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Self::Ptr>;
 
     /// The last reference to the open file went away.
-    fn release(file: Self::Ptr) {
-        drop(file);
+    fn release(device: Self::Ptr, _file: &File) {
+        drop(device);
     }
 
     /// The `ioctl` system call of a program of the kernel's own word size.
@@ -53,7 +54,8 @@ pub trait MiscDevice: Sized + 'static {
     /// command that is not known is to be answered with `ENOTTY`, which is also what comes of a
     /// device without this method.
     fn ioctl(
-        _file: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
         _cmd: u32,
         _arg: usize,
     ) -> Result<isize> {
@@ -65,7 +67,8 @@ pub trait MiscDevice: Sized + 'static {
     /// Without this method, every command is answered with `ENOTTY`. If the commands have the same
     /// numbers for both, let one function serve both methods, and tell them apart by a [`Layout`].
     fn compat_ioctl(
-        _file: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _device: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
         _cmd: u32,
         _arg: usize,
     ) -> Result<isize> {
@@ -195,7 +198,11 @@ impl<T: MiscDevice> Fops<T> {
     ///
     /// `file` must be a file that is being opened, and belong to a device with these operations.
     unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        match T::open() {
+        // SAFETY: The core leaves there what was registered, and holds the lock that deregistering takes.
+        // The type is transparent, and only devices of `T` have these operations.
+        let misc = unsafe { &*(*file).private_data.cast::<MiscDeviceRegistration<T>>() };
+        // SAFETY: The file is being opened until this returns.
+        match T::open(unsafe { File::from_raw_file(file) }, misc) {
             Ok(data) => {
                 // SAFETY: Nobody else knows of `file` yet.
                 unsafe { (*file).private_data = data.into_foreign().cast_mut() };
@@ -210,7 +217,9 @@ impl<T: MiscDevice> Fops<T> {
     /// [`Self::open`] must have succeeded for `file`, and this be the last call for it.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `open` stored it, and nobody uses it any more.
-        T::release(unsafe { T::Ptr::from_foreign((*file).private_data) });
+        let data = unsafe { T::Ptr::from_foreign((*file).private_data) };
+        // SAFETY: The file is being released until this returns.
+        T::release(data, unsafe { File::from_raw_file(file) });
         0
     }
 
@@ -227,8 +236,8 @@ impl<T: MiscDevice> Fops<T> {
     /// As [`Self::borrow`].
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: The system call holds a reference to the file.
-        let data = unsafe { Self::borrow(file) };
-        T::ioctl(data, cmd, arg).unwrap_or_else(errno)
+        let (data, file) = unsafe { (Self::borrow(file), File::from_raw_file(file)) };
+        T::ioctl(data, file, cmd, arg).unwrap_or_else(errno)
     }
 
     /// # Safety
@@ -241,8 +250,8 @@ impl<T: MiscDevice> Fops<T> {
         arg: c_ulong,
     ) -> c_long {
         // SAFETY: The system call holds a reference to the file.
-        let data = unsafe { Self::borrow(file) };
-        T::compat_ioctl(data, cmd, arg).unwrap_or_else(errno)
+        let (data, file) = unsafe { (Self::borrow(file), File::from_raw_file(file)) };
+        T::compat_ioctl(data, file, cmd, arg).unwrap_or_else(errno)
     }
 }
 
@@ -251,15 +260,16 @@ fn errno(e: Error) -> c_long {
     e.to_errno() as c_long
 }
 
-/// How a device looks.
-#[derive(Clone, Copy)]
-pub struct Options {
+/// What a device is registered with.
+pub struct MiscDeviceOptions<T: MiscDevice> {
     /// Its name, in `/dev` as in `/proc/misc`.
     pub name: &'static CStr,
     /// The permissions of the node in `/dev` as devtmpfs makes it, such as `0o444`.
     ///
     /// 0 stands for `0o600`. udev rules may change it.
     pub mode: u16,
+    /// Its operations.
+    pub fops: &'static Fops<T>,
 }
 
 /// A device that is there; it goes away when this is dropped.
@@ -275,7 +285,8 @@ pub struct Options {
 /// In a real module, the [`ThisModule`] is the `THIS_MODULE` that `module!` defines.
 ///
 /// ```
-/// use kernel::{c_str, miscdevice::{self, MiscDevice}};
+/// use kernel::{c_str, fs::File};
+/// use kernel::miscdevice::{Fops, MiscDevice, MiscDeviceOptions, MiscDeviceRegistration};
 ///
 /// # // SAFETY: The kernel itself is built in, where it is null.
 /// # static THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
@@ -285,43 +296,47 @@ pub struct Options {
 /// impl MiscDevice for Counter {
 ///     type Ptr = KBox<u32>;
 ///
-///     fn open() -> Result<KBox<u32>> {
+///     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<u32>> {
 ///         Ok(KBox::new(1, GFP_KERNEL)?)
 ///     }
 ///
-///     fn ioctl(file: &u32, cmd: u32, _arg: usize) -> Result<isize> {
+///     fn ioctl(device: &u32, _file: &File, cmd: u32, _arg: usize) -> Result<isize> {
 ///         match cmd {
-///             0 => Ok(*file as isize),
+///             0 => Ok(*device as isize),
 ///             _ => Err(ENOTTY),
 ///         }
 ///     }
 /// }
 ///
-/// static FOPS: miscdevice::Fops<Counter> = miscdevice::Fops::new(&THIS_MODULE);
+/// static FOPS: Fops<Counter> = Fops::new(&THIS_MODULE);
 ///
-/// let options = miscdevice::Options { name: c_str!("rust_doctest"), mode: 0o444 };
-/// let device = KBox::pin_init(miscdevice::Registration::new(&FOPS, options), GFP_KERNEL)?;
+/// let register = || {
+///     let options = MiscDeviceOptions { name: c_str!("rust_doctest"), mode: 0o444, fops: &FOPS };
+///     KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)
+/// };
+/// let device = register()?;
 ///
 /// // The name is taken while it is there, and free again when it is gone.
 /// # // The kernel complains loudly about a duplicate name, so this only tries the second half.
 /// drop(device);
-/// let _again = KBox::pin_init(miscdevice::Registration::new(&FOPS, options), GFP_KERNEL)?;
+/// let _again = register()?;
 /// # Ok::<(), Error>(())
 /// ```
+#[repr(transparent)]
 #[pin_data(PinnedDrop)]
-pub struct Registration<T: MiscDevice> {
+pub struct MiscDeviceRegistration<T: MiscDevice> {
     #[pin]
     inner: Opaque<bindings::miscdevice>,
     _device: PhantomData<fn() -> T>,
 }
 
 // SAFETY: A device can be deregistered by any task.
-unsafe impl<T: MiscDevice> Send for Registration<T> {}
+unsafe impl<T: MiscDevice> Send for MiscDeviceRegistration<T> {}
 
 // SAFETY: There is nothing to do with a shared reference.
-unsafe impl<T: MiscDevice> Sync for Registration<T> {}
+unsafe impl<T: MiscDevice> Sync for MiscDeviceRegistration<T> {}
 
-impl<T: MiscDevice> Registration<T> {
+impl<T: MiscDevice> MiscDeviceRegistration<T> {
     /// Registers a device. Programs may open it before this returns.
     ///
     /// Process context only; it may sleep.
@@ -330,41 +345,34 @@ impl<T: MiscDevice> Registration<T> {
     ///
     /// `EBUSY` if there are no minor numbers left, `EEXIST` if there is such a device already,
     /// `ENOMEM`.
-    pub fn new(fops: &'static Fops<T>, options: Options) -> impl PinInit<Self, Error> {
+    pub fn register(options: MiscDeviceOptions<T>) -> impl PinInit<Self, Error> {
+        let init = move |slot: *mut Opaque<bindings::miscdevice>| {
+            let misc = Opaque::raw_get(slot);
+            // SAFETY: All zeros is a valid `miscdevice`, before the fields that matter are set.
+            let mut value: bindings::miscdevice = unsafe { MaybeUninit::zeroed().assume_init() };
+
+            value.minor = bindings::MISC_DYNAMIC_MINOR as c_int;
+            value.name = options.name.as_char_ptr();
+            value.fops = &options.fops.0;
+            value.mode = options.mode;
+            // SAFETY: `slot` is to be written.
+            unsafe { misc.write(value) };
+            // SAFETY: `misc` is pinned and stays until it is deregistered; the name and the
+            // operations are `'static`.
+            to_result(unsafe { bindings::misc_register(misc) })
+        };
+        // SAFETY: `slot` is initialised if the closure returns `Ok`, and need not be dropped otherwise.
+        let inner = unsafe { crate::init::pin_init_from_closure(init) };
         try_pin_init!(Self {
             // INVARIANT: If it cannot be registered, no `Self` comes to be.
-            inner <- register(&fops.0, options),
+            inner <- inner,
             _device: PhantomData,
         })
     }
 }
 
-/// Initialises a misc device by registering it.
-fn register(
-    fops: &'static bindings::file_operations,
-    options: Options,
-) -> impl PinInit<Opaque<bindings::miscdevice>, Error> {
-    let init = move |slot: *mut Opaque<bindings::miscdevice>| {
-        let misc = Opaque::raw_get(slot);
-        // SAFETY: All zeros is a valid `miscdevice`, before the fields that matter are set.
-        let mut value: bindings::miscdevice = unsafe { MaybeUninit::zeroed().assume_init() };
-
-        value.minor = bindings::MISC_DYNAMIC_MINOR as c_int;
-        value.name = options.name.as_char_ptr();
-        value.fops = fops;
-        value.mode = options.mode;
-        // SAFETY: `slot` is to be written.
-        unsafe { misc.write(value) };
-        // SAFETY: `misc` is pinned and stays until it is deregistered; the name and the operations
-        // are `'static`.
-        to_result(unsafe { bindings::misc_register(misc) })
-    };
-    // SAFETY: `slot` is initialised if the closure returns `Ok`, and need not be dropped otherwise.
-    unsafe { crate::init::pin_init_from_closure(init) }
-}
-
 #[pinned_drop]
-impl<T: MiscDevice> PinnedDrop for Registration<T> {
+impl<T: MiscDevice> PinnedDrop for MiscDeviceRegistration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariants, it is registered.
         unsafe { bindings::misc_deregister(self.inner.get()) };
