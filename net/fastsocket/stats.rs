@@ -13,7 +13,7 @@ use kernel::{
         namespace::{per_net_key, Namespace, PerNet},
         proc,
     },
-    percpu::PerCpu,
+    percpu::SharedPerCpu,
     prelude::*,
     seq_file::{seq_print, SeqFile},
     sync::rcu,
@@ -74,10 +74,12 @@ const HASH_STAT: &[(&str, Counter)] = &[
 ];
 
 /// The counters of one CPU. A CPU counts in its own only, but process and softirq may meet there.
-struct Counters([AtomicU64; COUNTERS]);
+type Counters = [AtomicU64; COUNTERS];
 
 /// The counters of a network namespace.
-pub(crate) struct Stats(PerCpu<Counters>);
+pub(crate) struct Stats {
+    counters: SharedPerCpu<Counters>,
+}
 
 per_net_key!(Stats);
 
@@ -90,14 +92,9 @@ impl PerNet for Stats {
     ];
 
     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
-        // SAFETY: The slot is initialised if `Ok` is returned, and nothing is to be dropped otherwise.
-        unsafe {
-            kernel::init::pin_init_from_closure(|slot: *mut Self| {
-                let zero = |_| Ok(Counters(core::array::from_fn(|_| AtomicU64::new(0))));
-                slot.write(Self(PerCpu::new_with(GFP_KERNEL, zero)?));
-                Ok(())
-            })
-        }
+        try_init!(Self {
+            counters: SharedPerCpu::zeroed(GFP_KERNEL)?,
+        }? Error)
     }
 }
 
@@ -113,7 +110,7 @@ impl Stats {
     #[inline]
     pub(crate) fn add(net: &Namespace, cpu: CpuId, counter: Counter, n: u64, guard: &rcu::Guard) {
         if let Some(stats) = Self::get(net, guard) {
-            if let Some(cell) = stats.0.on(cpu).0.get(counter as usize) {
+            if let Some(cell) = stats.counters.on(cpu).get(counter as usize) {
                 cell.fetch_add(n, Ordering::Relaxed);
             }
         }
@@ -122,7 +119,7 @@ impl Stats {
     /// Writes a table: a line of names, one for each possible CPU, and the sums.
     fn show(&self, m: &SeqFile, columns: &[(&str, Counter)]) -> Result {
         let read = |cpu: &Counters, counter: Counter| {
-            let cell = cpu.0.get(counter as usize);
+            let cell = cpu.get(counter as usize);
             cell.map_or(0, |cell| cell.load(Ordering::Relaxed))
         };
 
@@ -130,7 +127,7 @@ impl Stats {
         for (name, _) in columns {
             seq_print!(m, " {name:>14}");
         }
-        for (cpu, counters) in self.0.iter() {
+        for (cpu, counters) in self.counters.iter() {
             seq_print!(m, "\n{:<6}", cpu.get());
             for (_, counter) in columns {
                 seq_print!(m, " {:>14}", read(counters, *counter));
@@ -139,7 +136,11 @@ impl Stats {
         seq_print!(m, "\n{:<6}", "total");
         for (_, counter) in columns {
             let sum = |sum: u64, n| sum.wrapping_add(n);
-            let total = self.0.iter().map(|(_, c)| read(c, *counter)).fold(0, sum);
+            let total = self
+                .counters
+                .iter()
+                .map(|(_, c)| read(c, *counter))
+                .fold(0, sum);
             seq_print!(m, " {total:>14}");
         }
         seq_print!(m, "\n");

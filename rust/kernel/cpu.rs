@@ -7,8 +7,7 @@
 //! A [`CpuId`] is a number that is known to be that of a possible processor, so that whatever
 //! exists once per possible processor can be found with it without a further check.
 //!
-//! Nothing here but [`CpuGuard::new`], [`CpuGuard::cpu`], [`CpuId::current_hint`] and [`CpuId::node`] is a
-//! call to C code.
+//! Nothing here but [`CpuId::current_hint`] and [`CpuId::node`] is a call to C code.
 //!
 //! C header: [`include/linux/cpumask.h`](srctree/include/linux/cpumask.h),
 //! [`include/linux/smp.h`](srctree/include/linux/smp.h),
@@ -17,7 +16,6 @@
 use crate::bindings;
 use core::{
     fmt,
-    marker::PhantomData,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -204,93 +202,8 @@ pub fn possible_cpus() -> Cpus {
     }
 }
 
-/// Iterates over the processors that are online as it goes, in rising order.
-///
-/// One may go offline at any time, unless hotplug is held off. Any context.
-#[inline]
-pub fn online_cpus() -> Cpus {
-    Cpus {
-        mask: Mask::online(),
-        next: 0,
-    }
-}
-
 /// Says whether a processor is online at the moment.
 #[inline]
 pub fn is_online(cpu: CpuId) -> bool {
     Mask::online().has(cpu.0)
-}
-
-/// Keeps the current task on the processor that it is on, by disabling preemption.
-///
-/// Nothing may sleep while there is one.
-///
-/// # Invariants
-///
-/// Preemption is disabled, and was counted for this guard if `counted`.
-///
-/// # Examples
-///
-/// ```
-/// use kernel::cpu::{self, CpuGuard};
-///
-/// let guard = CpuGuard::new();
-/// let cpu = guard.cpu();
-/// assert!(cpu::is_online(cpu));
-/// assert_eq!(guard.cpu(), cpu);
-/// ```
-pub struct CpuGuard {
-    counted: bool,
-    _not_send: PhantomData<*mut ()>,
-}
-
-impl CpuGuard {
-    /// Disables preemption until the guard is dropped. Guards may be nested. Any context.
-    #[inline]
-    pub fn new() -> Self {
-        // SAFETY: It can be called anywhere.
-        unsafe { bindings::preempt_disable() };
-        // INVARIANT: It was just disabled.
-        Self {
-            counted: true,
-            _not_send: PhantomData,
-        }
-    }
-
-    /// Makes a guard where preemption is known to be disabled already, without a call.
-    ///
-    /// # Safety
-    ///
-    /// The current task must not migrate to another processor before the guard is dropped:
-    /// preemption, softirqs or interrupts are disabled, or this is a softirq or an interrupt.
-    #[inline]
-    pub const unsafe fn assume() -> Self {
-        // INVARIANT: By the safety requirements.
-        Self {
-            counted: false,
-            _not_send: PhantomData,
-        }
-    }
-
-    /// Returns the processor.
-    #[inline]
-    pub fn cpu(&self) -> CpuId {
-        CpuId::current_hint()
-    }
-}
-
-impl Default for CpuGuard {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for CpuGuard {
-    #[inline]
-    fn drop(&mut self) {
-        if self.counted {
-            // SAFETY: By the type invariants, there was a call to `preempt_disable` to undo.
-            unsafe { bindings::preempt_enable() };
-        }
-    }
 }
