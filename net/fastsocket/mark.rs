@@ -47,7 +47,9 @@ const MOST: usize = 1024;
 const MOST_EACH: usize = 64;
 
 /// The addresses that are marked in a network namespace.
-pub(crate) struct Marks(Arc<List>);
+pub(crate) struct Marks {
+    list: Arc<List>,
+}
 
 #[pin_data]
 struct List {
@@ -87,16 +89,12 @@ impl PerNet for Marks {
     )];
 
     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
-        // SAFETY: The slot is initialised if `Ok` is returned, and nothing is to be dropped otherwise.
-        unsafe {
-            kernel::init::pin_init_from_closure(|slot: *mut Self| {
-                let list = pin_init!(List {
-                    addresses <- new_spinlock!(KVec::new(), "fastsocket::marks"),
-                });
-                slot.write(Self(Arc::pin_init(list, GFP_KERNEL)?));
-                Ok(())
-            })
-        }
+        let list = pin_init!(List {
+            addresses <- new_spinlock!(KVec::new(), "fastsocket::marks"),
+        });
+        try_init!(Self {
+            list: Arc::pin_init(list, GFP_KERNEL)?,
+        }? Error)
     }
 }
 
@@ -105,12 +103,12 @@ impl Marks {
     fn of(net: &Namespace) -> Result<Arc<List>> {
         let guard = rcu::Guard::new();
         Self::get(net, &guard)
-            .map(|marks| marks.0.clone())
+            .map(|marks| marks.list.clone())
             .ok_or(ENODEV)
     }
 
     fn show(&self, m: &SeqFile) {
-        for address in self.0.addresses.lock().iter() {
+        for address in self.list.addresses.lock().iter() {
             seq_print!(m, "{address}\n");
         }
     }
