@@ -39,7 +39,7 @@ impl<'a> View<'a> {
     fn others(&self) -> impl Iterator<Item = &'a Slot> {
         let (all, wide) = (!self.is_consumer(), self.own.is_some_and(Slot::is_wide));
         let moved = self.own.is_some_and(Slot::is_one_of_several);
-        let (group, node) = (self.group, CpuId::current_hint().node());
+        let (group, node) = (self.group, CpuId::current().node());
         let is_seen = move |slot: &&Slot| {
             all || slot.is_loaded() || slot.is_own() || (wide && slot.is_forsaken())
         };
@@ -74,7 +74,7 @@ impl<'a> View<'a> {
 
     /// Takes a connection, without waiting. Process context.
     fn take(&self) -> Option<Connection> {
-        let here = CpuId::current_hint();
+        let here = CpuId::current();
         let near = self.own.or_else(|| self.group.slot(here));
 
         let mut taken = None;

@@ -25,7 +25,7 @@ use core::ptr;
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     cpu::{self, CpuId},
-    new_mutex, new_spinlock,
+    cpumask, new_mutex, new_spinlock,
     prelude::*,
     rbtree::{RBTree, RBTreeNode},
     sync::{Arc, Mutex, SpinLock},
@@ -80,7 +80,7 @@ impl Cpus {
 
     /// Is a CPU in the set?
     pub(crate) fn has(&self, cpu: CpuId) -> bool {
-        let bit = cpu.get();
+        let bit = cpu.as_u32();
         match self.0.get((bit / usize::BITS) as usize) {
             Some(word) => word >> (bit % usize::BITS) & 1 == 1,
             None => false,
@@ -88,7 +88,7 @@ impl Cpus {
     }
 
     fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
-        cpu::possible_cpus().filter(|cpu| self.has(*cpu))
+        cpumask::possible_cpus().filter(|cpu| self.has(*cpu))
     }
 }
 
@@ -348,7 +348,7 @@ impl Consumers {
             None => {
                 let new = Consumer {
                     task: task.into(),
-                    cpu: CpuId::current_hint(),
+                    cpu: CpuId::current(),
                     bound: None,
                     was_bound: false,
                 };
@@ -420,7 +420,7 @@ impl Consumers {
         }
 
         let wish = Cpus::wish(task)?;
-        let here = CpuId::current_hint();
+        let here = CpuId::current();
         let choose = |users: &Users, before: Option<CpuId>| match wanted {
             Some(cpu) => wish.has(cpu).then_some(cpu),
             // A CPU that was chosen before stays, for all the sockets that a task serves.
@@ -450,14 +450,16 @@ mod tests {
     /// Numbers that need not be possible CPUs here: nothing is looked up by them.
     fn cpus(numbers: &'static [u32]) -> impl Iterator<Item = CpuId> {
         // SAFETY: They are only compared.
-        numbers.iter().map(|n| unsafe { CpuId::new_unchecked(*n) })
+        numbers
+            .iter()
+            .map(|n| unsafe { CpuId::from_u32_unchecked(*n) })
     }
 
     fn choose(allowed: &'static [u32], users: [usize; 4], here: u32) -> Option<u32> {
         // SAFETY: It is only compared.
-        let here = unsafe { CpuId::new_unchecked(here) };
+        let here = unsafe { CpuId::from_u32_unchecked(here) };
         let users = |cpu: CpuId| users.get(cpu.index()).copied().unwrap_or(0);
-        least_used(cpus(allowed), users, here).map(CpuId::get)
+        least_used(cpus(allowed), users, here).map(u32::from)
     }
 
     fn chooses_the_least_used_cpu() {
@@ -494,7 +496,7 @@ mod tests {
 
     fn users_are_counted_by_cpu() -> Result {
         let mut users = Users::new()?;
-        for cpu in cpu::possible_cpus() {
+        for cpu in cpumask::possible_cpus() {
             kunit_check_eq!(users.of(cpu), 0);
             users.sub(cpu);
             kunit_check_eq!(users.of(cpu), 0, "there is nobody less than none");
@@ -511,9 +513,9 @@ mod tests {
         let task = kernel::current!();
         let consumers = KBox::pin_init(Consumers::new(), GFP_KERNEL)?;
         let users = |cpu| consumers.table.lock().users.of(cpu);
-        let all = || cpu::possible_cpus().map(users).sum::<usize>();
+        let all = || cpumask::possible_cpus().map(users).sum::<usize>();
         let mut last = None;
-        for cpu in cpu::possible_cpus() {
+        for cpu in cpumask::possible_cpus() {
             let mut seen = None;
             let choose = |_: &Users, before| {
                 seen = before;
@@ -566,7 +568,7 @@ mod tests {
         let wish = Cpus::wish(kernel::current!())?;
         kunit_check!(wish.iter().next().is_some(), "the test may run nowhere");
         for cpu in wish.iter() {
-            kunit_check!(cpu::is_online(cpu), "cpu {} is offline", cpu);
+            kunit_check!(cpumask::is_online(cpu), "cpu {} is offline", cpu);
         }
         kunit_check!(Cpus::empty()?.iter().next().is_none());
         Ok(())

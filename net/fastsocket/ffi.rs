@@ -151,7 +151,7 @@ pub(crate) fn bound_cpu() -> Option<CpuId> {
 pub(crate) fn bound_cpu_of(task: &Task) -> Option<CpuId> {
     // SAFETY: The reference keeps the task.
     let cpu = unsafe { bindings::fastsocket_bound_cpu(as_ptr(task)) };
-    u32::try_from(cpu).ok().and_then(CpuId::new)
+    CpuId::from_i32(cpu)
 }
 
 /// Notes at a task which CPU it serves, or that it serves none: the hooks of fork, exec and exit ask.
@@ -160,7 +160,7 @@ pub(crate) fn bound_cpu_of(task: &Task) -> Option<CpuId> {
 /// not C's.
 pub(crate) fn set_served_cpu(task: &Task, cpu: Option<CpuId>) {
     // CAST: There are fewer than `i32::MAX`.
-    let cpu = cpu.map_or(-1, |cpu| cpu.get() as i32);
+    let cpu = cpu.map_or(-1, i32::from);
     // SAFETY: The reference keeps the task.
     unsafe { bindings::fastsocket_set_served_cpu(as_ptr(task), cpu) };
 }
@@ -170,7 +170,7 @@ pub(crate) fn set_served_cpu(task: &Task, cpu: Option<CpuId>) {
 pub(crate) fn served_cpu() -> Option<CpuId> {
     // SAFETY: It can be called anywhere.
     let cpu = unsafe { bindings::fastsocket_served_cpu() };
-    u32::try_from(cpu).ok().and_then(CpuId::new)
+    CpuId::from_i32(cpu)
 }
 
 /// Are there at least `nr_cpu_ids` bits?
@@ -193,7 +193,7 @@ pub(crate) fn wish(task: &Task, bits: &mut [usize]) -> Result {
 /// Binds a task to a CPU, on which it then runs if it is the current one. Process context; sleeps.
 pub(crate) fn pin(task: &Task, cpu: CpuId) -> Result {
     // SAFETY: The CPU is possible by its type; the reference keeps the task.
-    to_result(unsafe { bindings::fastsocket_pin(as_ptr(task), cpu.get()) })
+    to_result(unsafe { bindings::fastsocket_pin(as_ptr(task), cpu.as_u32()) })
 }
 
 /// Lets a task run where the user wishes. Process context; sleeps.
@@ -332,7 +332,7 @@ pub(crate) fn sys_epoll_ctl(epfd: i32, op: i32, fd: i32, event: usize) -> Result
 /// Counts an event on this CPU for the network namespace of the current task.
 pub(crate) fn count_here(counter: Counter) {
     if let Ok(net) = NamespaceRef::current() {
-        Stats::count(&net, CpuId::current_hint(), counter, &rcu::Guard::new());
+        Stats::count(&net, CpuId::current(), counter, &rcu::Guard::new());
     }
 }
 

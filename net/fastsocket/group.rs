@@ -193,7 +193,7 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
     }
     drop(lock);
 
-    let here = CpuId::current_hint();
+    let here = CpuId::current();
     Stats::count(socket.net(), here, Counter::Listen, &rcu::Guard::new());
     Ok(())
 }
@@ -259,9 +259,9 @@ impl Group {
         let idle = |slot: &&Slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard);
         // Of equal keys, min_by_key() takes the first.
         let chosen = self.slots_near(loaded.node()).filter(idle);
-        let key = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().get() < from);
+        let key = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().as_u32() < from);
         if let Some(slot) = chosen.min_by_key(key) {
-            let next = slot.cpu().get().wrapping_add(1);
+            let next = slot.cpu().as_u32().wrapping_add(1);
             self.next_idle.store(next, Ordering::Relaxed);
             slot.waiters().wake();
         }
@@ -389,7 +389,7 @@ impl Group {
         connection: Connection,
         guard: &rcu::Guard,
     ) -> Result<(), Connection> {
-        let here = CpuId::current_hint();
+        let here = CpuId::current();
         if let Some(slot) = self.slot(here) {
             slot.room().used();
         }
@@ -427,7 +427,7 @@ impl Group {
 
     /// How many requests count at its slots, or of those, how many are young? Any context.
     pub(crate) fn requests(&self, young: bool) -> i32 {
-        let here = self.slot(CpuId::current_hint());
+        let here = self.slot(CpuId::current());
         let others = || {
             self.slots()
                 .filter(|slot| !here.is_some_and(|here| ptr::eq(*slot, here)))
@@ -450,7 +450,7 @@ impl Group {
     pub(crate) fn is_full(&self) -> bool {
         let most = self.socket.backlog();
         let waiting = || self.socket.queued().saturating_add(self.queued());
-        match self.slot(CpuId::current_hint()) {
+        match self.slot(CpuId::current()) {
             Some(here) => {
                 let sharers = self.number.load(Ordering::Relaxed).saturating_add(1);
                 here.room().is_full(most, waiting, sharers)

@@ -155,7 +155,7 @@ unsafe extern "C" fn queue_add(
             Connection::new(req, child),
         )
     };
-    let cpu = u32::try_from(cpu).ok().and_then(CpuId::new);
+    let cpu = CpuId::from_i32(cpu);
     match group.admit(cpu, connection, &guard) {
         Ok(()) => true,
         Err(connection) => {
@@ -172,7 +172,7 @@ unsafe extern "C" fn queue_add(
 unsafe extern "C" fn queued(slots: *mut bindings::fastsocket_slots, cpu: c_uint) {
     // SAFETY: The caller keeps the listener.
     let group = unsafe { group(slots) };
-    if let Some(slot) = CpuId::new(cpu).and_then(|cpu| group.slot(cpu)) {
+    if let Some(slot) = CpuId::from_u32(cpu).and_then(|cpu| group.slot(cpu)) {
         slot.data_ready();
     }
 }
@@ -225,7 +225,7 @@ unsafe extern "C" fn select(
         (
             group(slots),
             rcu::Guard::assume(),
-            CpuId::new_unchecked(cpu),
+            CpuId::from_u32_unchecked(cpu),
         )
     };
     group.select(cpu, &guard).map_or(sk, Listener::as_ptr)

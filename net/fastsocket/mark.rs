@@ -386,12 +386,7 @@ pub(crate) fn listened(file: &SocketFile) {
     match spawn::attach(file) {
         Ok(()) => {
             let guard = rcu::Guard::new();
-            Stats::count(
-                listener.net(),
-                CpuId::current_hint(),
-                Counter::Marked,
-                &guard,
-            );
+            Stats::count(listener.net(), CpuId::current(), Counter::Marked, &guard);
         }
         Err(e) if is_marked => log!(4, "a socket at a marked address cannot be spawned: {e:?}"),
         // Whoever may start programs so could fill the log.

@@ -59,7 +59,7 @@ impl Connection {
             let child = (*self.request.as_ptr()).sk;
             let child = child.cast::<bindings::inet_connection_sock>();
             // CAST: The kernel has at most 8192 CPUs.
-            let slot = cpu.get().wrapping_add(1) as u16;
+            let slot = cpu.as_u32().wrapping_add(1) as u16;
             ptr::write_volatile(
                 addr_of_mut!((*child).icsk_accept_queue.fastsocket_slot),
                 slot,

@@ -8,10 +8,7 @@
 //! right after `listen(2)`, in a master process that will never accept. Who serves which CPU is decided
 //! when a task first waits at the socket ([`Group::enlist`](crate::group::Group::enlist)).
 
-use kernel::{
-    cpu::{self, CpuId},
-    prelude::*,
-};
+use kernel::{cpu::CpuId, cpumask, prelude::*};
 
 use crate::{affinity::Mode, ffi::SocketFile, group, log::log, slot::Waits};
 
@@ -27,8 +24,8 @@ pub(crate) fn spawn(fd: u32, cpu: i32) -> Result {
     let file = SocketFile::get(fd)?;
     let wanted = match u32::try_from(cpu) {
         Ok(cpu) => Some(
-            CpuId::new(cpu)
-                .filter(|cpu| cpu::is_online(*cpu))
+            CpuId::from_u32(cpu)
+                .filter(|cpu| cpumask::is_online(*cpu))
                 .ok_or(EINVAL)?,
         ),
         Err(_) => None,

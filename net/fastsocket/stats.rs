@@ -128,7 +128,7 @@ impl Stats {
             seq_print!(m, " {name:>14}");
         }
         for (cpu, counters) in self.counters.iter() {
-            seq_print!(m, "\n{:<6}", cpu.get());
+            seq_print!(m, "\n{:<6}", cpu.as_u32());
             for (_, counter) in columns {
                 seq_print!(m, " {:>14}", read(counters, *counter));
             }

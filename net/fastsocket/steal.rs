@@ -83,8 +83,8 @@ impl LoadedCpus {
 
     /// Any context.
     pub(crate) fn set(&self, cpu: CpuId, loaded: bool) {
-        let bit = 1 << (cpu.get() % usize::BITS);
-        if let Some(word) = self.0.get((cpu.get() / usize::BITS) as usize) {
+        let bit = 1 << (cpu.as_u32() % usize::BITS);
+        if let Some(word) = self.0.get((cpu.as_u32() / usize::BITS) as usize) {
             if loaded {
                 word.fetch_or(bit, Ordering::Relaxed);
             } else {
@@ -97,7 +97,7 @@ impl LoadedCpus {
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
         let words = self.0.iter().map(|word| word.load(Ordering::Relaxed));
-        set_bits(words).filter_map(CpuId::new)
+        set_bits(words).filter_map(CpuId::from_u32)
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     fn loaded_cpus_are_those_that_were_said_to_be() -> Result {
         let cpus = LoadedCpus::new(GFP_KERNEL)?;
         kunit_check!(cpus.iter().next().is_none());
-        for cpu in cpu::possible_cpus() {
+        for cpu in kernel::cpumask::possible_cpus() {
             cpus.set(cpu, true);
             cpus.set(cpu, true);
             kunit_check!(cpus.iter().eq([cpu]), "cpu {}", cpu);

@@ -16,7 +16,7 @@ use crate::{
 /// A CPU as C has it.
 fn number(cpu: CpuId) -> i32 {
     // CAST: There are fewer than `i32::MAX`.
-    cpu.get() as i32
+    cpu.as_u32() as i32
 }
 
 /// Where a connection was taken from.
@@ -34,7 +34,7 @@ pub(crate) enum Origin {
 
 /// A slot was made. Any context, as all here.
 pub(crate) fn spawned(socket: &Listener, cpu: CpuId) {
-    count(socket, CpuId::current_hint(), Counter::Slots, 1);
+    count(socket, CpuId::current(), Counter::Slots, 1);
     // SAFETY: The reference keeps the socket.
     unsafe { bindings::fastsocket_trace_spawn(socket.as_ptr(), number(cpu)) };
 }
@@ -85,7 +85,7 @@ pub(crate) fn migrated(socket: &Listener, cpu: CpuId, moved: u32) {
     if moved == 0 {
         return;
     }
-    count(socket, CpuId::current_hint(), Counter::Pushed, moved.into());
+    count(socket, CpuId::current(), Counter::Pushed, moved.into());
     // SAFETY: The reference keeps the socket.
     unsafe { bindings::fastsocket_trace_migrate(socket.as_ptr(), number(cpu), moved) };
 }

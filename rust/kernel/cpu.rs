@@ -2,22 +2,18 @@
 
 // Copyright (C) 2025 The Fastsocket authors.
 
-//! Processors: which there are, and which one this is.
+//! Processors: their numbers, and which one this is.
 //!
 //! A [`CpuId`] is a number that is known to be that of a possible processor, so that whatever
-//! exists once per possible processor can be found with it without a further check.
-//!
-//! Nothing here but [`CpuId::current_hint`] and [`CpuId::node`] is a call to C code.
+//! exists once per possible processor can be found with it without a further check. Which there are
+//! say the functions of [`cpumask`].
 //!
 //! C header: [`include/linux/cpumask.h`](srctree/include/linux/cpumask.h),
 //! [`include/linux/smp.h`](srctree/include/linux/smp.h),
 //! [`include/linux/topology.h`](srctree/include/linux/topology.h)
 
-use crate::bindings;
-use core::{
-    fmt,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use crate::{bindings, cpumask};
+use core::fmt;
 
 /// The number of a processor that is possible: there, or able to come up later.
 ///
@@ -35,20 +31,28 @@ impl CpuId {
     /// # Examples
     ///
     /// ```
-    /// use kernel::cpu::{self, CpuId};
+    /// use kernel::{cpu::{self, CpuId}, cpumask};
     ///
     /// // This runs on some processor.
-    /// assert!(cpu::possible_cpus().count() >= 1);
-    /// for cpu in cpu::possible_cpus() {
-    ///     assert_eq!(CpuId::new(cpu.get()), Some(cpu));
+    /// assert!(cpumask::possible_cpus().count() >= 1);
+    /// for cpu in cpumask::possible_cpus() {
+    ///     assert_eq!(CpuId::from_u32(cpu.as_u32()), Some(cpu));
+    ///     assert_eq!(CpuId::from_i32(cpu.into()), Some(cpu));
     /// }
-    /// assert_eq!(CpuId::new(cpu::nr_cpu_ids()), None);
-    /// assert_eq!(CpuId::new(u32::MAX), None);
+    /// assert_eq!(CpuId::from_u32(cpu::nr_cpu_ids()), None);
+    /// assert_eq!(CpuId::from_u32(u32::MAX), None);
+    /// assert_eq!(CpuId::from_i32(-1), None);
     /// ```
     #[inline]
-    pub fn new(cpu: u32) -> Option<Self> {
-        // INVARIANT: Both conditions are checked.
-        (cpu < nr_cpu_ids() && Mask::possible().has(cpu)).then_some(Self(cpu))
+    pub fn from_u32(cpu: u32) -> Option<Self> {
+        // INVARIANT: Just checked.
+        cpumask::is_possible(cpu).then_some(Self(cpu))
+    }
+
+    /// Checks a number as C has it, where a negative one often stands for none.
+    #[inline]
+    pub fn from_i32(cpu: i32) -> Option<Self> {
+        Self::from_u32(cpu.try_into().ok()?)
     }
 
     /// Takes a number as that of a possible processor.
@@ -58,14 +62,14 @@ impl CpuId {
     /// It must be one; any that the kernel reports as the current processor, or as that of a packet
     /// or a task, is.
     #[inline]
-    pub const unsafe fn new_unchecked(cpu: u32) -> Self {
+    pub const unsafe fn from_u32_unchecked(cpu: u32) -> Self {
         // INVARIANT: By the safety requirements.
         Self(cpu)
     }
 
     /// Returns the number.
     #[inline]
-    pub const fn get(self) -> u32 {
+    pub const fn as_u32(&self) -> u32 {
         self.0
     }
 
@@ -77,28 +81,41 @@ impl CpuId {
 
     /// Returns the number of the processor that this runs on, which may be wrong at once.
     ///
-    /// Good enough for a hint. Any context. A call to C code.
+    /// Good enough for a hint, unless the task cannot move. Any context. A call to C code.
     #[inline]
-    pub fn current_hint() -> Self {
+    pub fn current() -> Self {
         // SAFETY: It can be called anywhere.
         // INVARIANT: A processor that runs is possible.
         Self(unsafe { bindings::raw_smp_processor_id() })
     }
 
-    /// Returns the node that the processor is on. Any context.
+    /// Returns the node that the processor is on. Any context. A call to C code.
     ///
     /// # Examples
     ///
     /// ```
-    /// use kernel::cpu::{self, CpuId};
+    /// use kernel::{cpu::CpuId, cpumask};
     ///
-    /// let node = CpuId::current_hint().node();
-    /// assert!(cpu::possible_cpus().any(|cpu| cpu.node() == node));
+    /// let node = CpuId::current().node();
+    /// assert!(cpumask::possible_cpus().any(|cpu| cpu.node() == node));
     /// ```
     pub fn node(self) -> Node {
         // SAFETY: By the type invariants, the processor is possible.
         // CAST: The helper takes the number as C has it.
         Node(unsafe { bindings::cpu_to_node(self.0 as _) })
+    }
+}
+
+impl From<CpuId> for u32 {
+    fn from(cpu: CpuId) -> Self {
+        cpu.0
+    }
+}
+
+impl From<CpuId> for i32 {
+    fn from(cpu: CpuId) -> Self {
+        // CAST: There are fewer than `i32::MAX`.
+        cpu.0 as i32
     }
 }
 
@@ -127,83 +144,4 @@ pub fn nr_cpu_ids() -> u32 {
     {
         bindings::NR_CPUS
     }
-}
-
-/// One of the kernel's masks of processors.
-///
-/// # Invariants
-///
-/// The pointer is to a bitmap of at least [`nr_cpu_ids()`] bits that is there forever, and only
-/// changes by atomic operations.
-#[derive(Clone, Copy)]
-struct Mask(*const AtomicUsize);
-
-impl Mask {
-    #[inline]
-    fn possible() -> Self {
-        // INVARIANT: A `struct cpumask` is such a bitmap.
-        Self(core::ptr::addr_of!(bindings::__cpu_possible_mask).cast())
-    }
-
-    #[inline]
-    fn online() -> Self {
-        // INVARIANT: A `struct cpumask` is such a bitmap.
-        Self(core::ptr::addr_of!(bindings::__cpu_online_mask).cast())
-    }
-
-    /// Says whether the bit of `cpu` is set. There is none from [`nr_cpu_ids()`] on.
-    #[inline]
-    fn has(self, cpu: u32) -> bool {
-        if cpu >= nr_cpu_ids() {
-            return false;
-        }
-        let (word, bit) = (cpu / usize::BITS, cpu % usize::BITS);
-        // SAFETY: By the type invariants, since `cpu` is below `nr_cpu_ids`.
-        let word = unsafe { &*self.0.add(word as usize) };
-        word.load(Ordering::Relaxed) & (1 << bit) != 0
-    }
-}
-
-/// An iterator over processors, in rising order.
-///
-/// A type of its own rather than a chain of adapters, the names of which would be too long for the
-/// kernel's symbol table.
-#[derive(Clone)]
-pub struct Cpus {
-    mask: Mask,
-    next: u32,
-}
-
-impl Iterator for Cpus {
-    type Item = CpuId;
-
-    #[inline]
-    fn next(&mut self) -> Option<CpuId> {
-        while self.next < nr_cpu_ids() {
-            let cpu = self.next;
-            self.next += 1;
-            if self.mask.has(cpu) {
-                // INVARIANT: It is below `nr_cpu_ids`. What is in any of the masks is possible.
-                return Some(CpuId(cpu));
-            }
-        }
-        None
-    }
-}
-
-/// Iterates over the possible processors, in rising order.
-///
-/// Any context.
-#[inline]
-pub fn possible_cpus() -> Cpus {
-    Cpus {
-        mask: Mask::possible(),
-        next: 0,
-    }
-}
-
-/// Says whether a processor is online at the moment.
-#[inline]
-pub fn is_online(cpu: CpuId) -> bool {
-    Mask::online().has(cpu.0)
 }

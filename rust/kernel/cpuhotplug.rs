@@ -92,7 +92,7 @@ impl<T: Callbacks> Drop for Registration<T> {
 /// `cpu` must be a possible processor.
 unsafe extern "C" fn online<T: Callbacks>(cpu: c_uint) -> c_int {
     // SAFETY: By the safety requirements.
-    T::online(unsafe { CpuId::new_unchecked(cpu) });
+    T::online(unsafe { CpuId::from_u32_unchecked(cpu) });
     0
 }
 
@@ -101,6 +101,6 @@ unsafe extern "C" fn online<T: Callbacks>(cpu: c_uint) -> c_int {
 /// `cpu` must be a possible processor.
 unsafe extern "C" fn offline<T: Callbacks>(cpu: c_uint) -> c_int {
     // SAFETY: By the safety requirements.
-    T::offline(unsafe { CpuId::new_unchecked(cpu) });
+    T::offline(unsafe { CpuId::from_u32_unchecked(cpu) });
     0
 }

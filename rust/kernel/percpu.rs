@@ -16,7 +16,8 @@
 use crate::{
     alloc::{AllocError, Flags},
     bindings,
-    cpu::{possible_cpus, CpuId},
+    cpu::CpuId,
+    cpumask::possible_cpus,
     init::Zeroable,
 };
 use core::{
@@ -40,17 +41,17 @@ use core::{
 ///
 /// ```
 /// use core::sync::atomic::{AtomicU64, Ordering};
-/// use kernel::{cpu::{self, CpuId}, percpu::SharedPerCpu};
+/// use kernel::{cpu::CpuId, cpumask::possible_cpus, percpu::SharedPerCpu};
 ///
 /// let hits = SharedPerCpu::<AtomicU64>::zeroed(GFP_KERNEL)?;
 ///
-/// hits.on(CpuId::current_hint()).fetch_add(1, Ordering::Relaxed);
-/// for cpu in cpu::possible_cpus() {
+/// hits.on(CpuId::current()).fetch_add(1, Ordering::Relaxed);
+/// for cpu in possible_cpus() {
 ///     hits.on(cpu).fetch_add(1, Ordering::Relaxed);
 /// }
 ///
 /// let all: u64 = hits.iter().map(|(_, hits)| hits.load(Ordering::Relaxed)).sum();
-/// assert_eq!(all, cpu::possible_cpus().count() as u64 + 1);
+/// assert_eq!(all, possible_cpus().count() as u64 + 1);
 /// # Ok::<(), Error>(())
 /// ```
 pub struct SharedPerCpu<T> {
