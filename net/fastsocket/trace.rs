@@ -13,12 +13,6 @@ use crate::{
     stats::{Counter, Stats},
 };
 
-/// A CPU as C has it.
-fn number(cpu: CpuId) -> i32 {
-    // CAST: There are fewer than `i32::MAX`.
-    cpu.as_u32() as i32
-}
-
 /// Where a connection was taken from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -36,14 +30,14 @@ pub(crate) enum Origin {
 pub(crate) fn spawned(socket: &Listener, cpu: CpuId) {
     count(socket, CpuId::current(), Counter::Slots, 1);
     // SAFETY: The reference keeps the socket.
-    unsafe { bindings::fastsocket_trace_spawn(socket.as_ptr(), number(cpu)) };
+    unsafe { bindings::fastsocket_trace_spawn(socket.as_ptr(), cpu.into()) };
 }
 
 /// A connection went to the socket's own queue, though the slot of this CPU has a consumer.
 pub(crate) fn spilled(socket: &Listener, cpu: CpuId) {
     count(socket, cpu, Counter::Spilled, 1);
     // SAFETY: The reference keeps the socket.
-    unsafe { bindings::fastsocket_trace_spill(socket.as_ptr(), number(cpu)) };
+    unsafe { bindings::fastsocket_trace_spill(socket.as_ptr(), cpu.into()) };
 }
 
 /// A task that runs on `here` accepted a connection.
@@ -54,7 +48,7 @@ pub(crate) fn accepted(socket: &Listener, here: CpuId, from: Origin) {
         Origin::Local(cpu) => (
             Counter::AcceptLocal,
             fastsocket_accept_FASTSOCKET_ACCEPT_LOCAL,
-            number(cpu),
+            cpu.into(),
         ),
         Origin::Global => (
             Counter::AcceptGlobal,
@@ -64,12 +58,12 @@ pub(crate) fn accepted(socket: &Listener, here: CpuId, from: Origin) {
         Origin::Foreign(cpu) => (
             Counter::AcceptForeign,
             fastsocket_accept_FASTSOCKET_ACCEPT_FOREIGN,
-            number(cpu),
+            cpu.into(),
         ),
         Origin::Stolen(cpu) => (
             Counter::AcceptForeign,
             fastsocket_accept_FASTSOCKET_ACCEPT_STOLEN,
-            number(cpu),
+            cpu.into(),
         ),
     };
     count(socket, here, counter, 1);
@@ -87,7 +81,7 @@ pub(crate) fn migrated(socket: &Listener, cpu: CpuId, moved: u32) {
     }
     count(socket, CpuId::current(), Counter::Pushed, moved.into());
     // SAFETY: The reference keeps the socket.
-    unsafe { bindings::fastsocket_trace_migrate(socket.as_ptr(), number(cpu), moved) };
+    unsafe { bindings::fastsocket_trace_migrate(socket.as_ptr(), cpu.into(), moved) };
 }
 
 fn count(socket: &Listener, here: CpuId, counter: Counter, n: u64) {
