@@ -442,10 +442,9 @@ impl Consumers {
     }
 }
 
-#[cfg(CONFIG_KUNIT)]
+#[kernel::macros::kunit_tests(fastsocket_affinity)]
 mod tests {
     use super::*;
-    use kernel::{kunit_check, kunit_check_eq};
 
     /// Numbers that need not be possible CPUs here: nothing is looked up by them.
     fn cpus(numbers: &'static [u32]) -> impl Iterator<Item = CpuId> {
@@ -462,53 +461,59 @@ mod tests {
         least_used(cpus(allowed), users, here).map(u32::from)
     }
 
+    #[test]
     fn chooses_the_least_used_cpu() {
-        kunit_check_eq!(choose(&[0, 1, 2, 3], [1, 1, 0, 1], 0), Some(2));
-        kunit_check_eq!(choose(&[0, 1, 2, 3], [2, 1, 3, 4], 3), Some(1));
+        assert_eq!(choose(&[0, 1, 2, 3], [1, 1, 0, 1], 0), Some(2));
+        assert_eq!(choose(&[0, 1, 2, 3], [2, 1, 3, 4], 3), Some(1));
     }
 
+    #[test]
     fn stays_here_if_that_is_as_good() {
-        kunit_check_eq!(choose(&[0, 1, 2, 3], [0, 0, 0, 0], 2), Some(2));
-        kunit_check_eq!(choose(&[0, 1, 2, 3], [1, 0, 1, 0], 3), Some(3));
-        kunit_check_eq!(choose(&[0, 1, 2, 3], [1, 0, 1, 0], 2), Some(1));
+        assert_eq!(choose(&[0, 1, 2, 3], [0, 0, 0, 0], 2), Some(2));
+        assert_eq!(choose(&[0, 1, 2, 3], [1, 0, 1, 0], 3), Some(3));
+        assert_eq!(choose(&[0, 1, 2, 3], [1, 0, 1, 0], 2), Some(1));
     }
 
+    #[test]
     fn respects_what_is_allowed() {
-        kunit_check_eq!(choose(&[1, 3], [0, 5, 0, 4], 0), Some(3));
-        kunit_check_eq!(choose(&[2], [0, 0, 9, 0], 0), Some(2));
-        kunit_check_eq!(choose(&[], [0, 0, 0, 0], 0), None);
+        assert_eq!(choose(&[1, 3], [0, 5, 0, 4], 0), Some(3));
+        assert_eq!(choose(&[2], [0, 0, 9, 0], 0), Some(2));
+        assert_eq!(choose(&[], [0, 0, 0, 0], 0), None);
     }
 
     /// More workers than CPUs: each CPU gets its share.
+    #[test]
     fn spreads_evenly() {
         let mut users = [0; 4];
         for _ in 0..12 {
             let Some(cpu) = choose(&[0, 1, 2, 3], users, 1) else {
-                kunit_check!(false, "no CPU was chosen");
+                assert!(false, "no CPU was chosen");
                 return;
             };
             if let Some(n) = users.get_mut(cpu as usize) {
                 *n += 1;
             }
         }
-        kunit_check_eq!(users, [3, 3, 3, 3]);
+        assert_eq!(users, [3, 3, 3, 3]);
     }
 
+    #[test]
     fn users_are_counted_by_cpu() -> Result {
         let mut users = Users::new()?;
         for cpu in cpumask::possible_cpus() {
-            kunit_check_eq!(users.of(cpu), 0);
+            assert_eq!(users.of(cpu), 0);
             users.sub(cpu);
-            kunit_check_eq!(users.of(cpu), 0, "there is nobody less than none");
+            assert_eq!(users.of(cpu), 0, "there is nobody less than none");
             users.add(cpu);
             users.add(cpu);
             users.sub(cpu);
-            kunit_check_eq!(users.of(cpu), 1);
+            assert_eq!(users.of(cpu), 1);
         }
         Ok(())
     }
 
     /// As when a task is placed, placed anew, and gone: the counts follow.
+    #[test]
     fn a_consumer_counts_where_it_serves() -> Result {
         let task = kernel::current!();
         let consumers = KBox::pin_init(Consumers::new(), GFP_KERNEL)?;
@@ -522,21 +527,22 @@ mod tests {
                 Some(cpu)
             };
             consumers.note(choose, None)?;
-            kunit_check_eq!(seen, last);
-            kunit_check_eq!((users(cpu), all()), (1, 1));
+            assert_eq!(seen, last);
+            assert_eq!((users(cpu), all()), (1, 1));
             last = Some(cpu);
         }
-        kunit_check!(consumers.note(|_, _| None, None)?.is_none());
-        kunit_check_eq!(all(), 1, "none was chosen: nothing changes");
+        assert!(consumers.note(|_, _| None, None)?.is_none());
+        assert_eq!(all(), 1, "none was chosen: nothing changes");
         consumers.forget(task);
-        kunit_check!(consumers.find(task).is_none());
-        kunit_check_eq!(all(), 0);
+        assert!(consumers.find(task).is_none());
+        assert_eq!(all(), 0);
         // Once more does nothing.
         consumers.forget(task);
-        kunit_check_eq!(all(), 0);
+        assert_eq!(all(), 0);
         Ok(())
     }
 
+    #[test]
     fn asking_again_is_noticed() -> Result {
         let asked = |call, word| {
             let mut cpus = Cpus::empty()?;
@@ -546,42 +552,32 @@ mod tests {
             Ok::<_, Error>(Asked { call, cpus })
         };
         let before = asked(7, 0b11)?;
-        kunit_check!(!before.is_over(&asked(7, 0b11)?));
-        kunit_check!(
+        assert!(!before.is_over(&asked(7, 0b11)?));
+        assert!(
             before.is_over(&asked(8, 0b11)?),
             "another call, for the same"
         );
-        kunit_check!(
+        assert!(
             before.is_over(&asked(7, 0b10)?),
             "its number was used again"
         );
-        kunit_check!(!before.is_over(&asked(0, 0)?), "it was only forgotten");
-        kunit_check!(
+        assert!(!before.is_over(&asked(0, 0)?), "it was only forgotten");
+        assert!(
             asked(0, 0)?.is_over(&asked(7, 0b11)?),
             "there was none before"
         );
-        kunit_check!(!asked(0, 0)?.is_over(&asked(0, 0)?));
+        assert!(!asked(0, 0)?.is_over(&asked(0, 0)?));
         Ok(())
     }
 
+    #[test]
     fn sets_hold_what_the_kernel_says() -> Result {
         let wish = Cpus::wish(kernel::current!())?;
-        kunit_check!(wish.iter().next().is_some(), "the test may run nowhere");
+        assert!(wish.iter().next().is_some(), "the test may run nowhere");
         for cpu in wish.iter() {
-            kunit_check!(cpumask::is_online(cpu), "cpu {} is offline", cpu);
+            assert!(cpumask::is_online(cpu), "cpu {} is offline", cpu);
         }
-        kunit_check!(Cpus::empty()?.iter().next().is_none());
+        assert!(Cpus::empty()?.iter().next().is_none());
         Ok(())
     }
-
-    kernel::kunit_tests! { fastsocket_affinity: [
-        chooses_the_least_used_cpu,
-        stays_here_if_that_is_as_good,
-        respects_what_is_allowed,
-        spreads_evenly,
-        users_are_counted_by_cpu,
-        a_consumer_counts_where_it_serves,
-        asking_again_is_noticed,
-        sets_hold_what_the_kernel_says,
-    ] }
 }

@@ -135,22 +135,23 @@ impl Room {
     }
 }
 
-#[cfg(CONFIG_KUNIT)]
+#[kernel::macros::kunit_tests(fastsocket_limit)]
 mod tests {
     use super::*;
-    use kernel::{kunit_check, kunit_check_eq};
 
+    #[test]
     fn a_sum_asks_others_once_a_tick() {
         let sum = Sum::new();
         let tick = now();
-        kunit_check_eq!(sum.get(tick, 1, || 10), 11);
+        assert_eq!(sum.get(tick, 1, || 10), 11);
         // What others have now is not looked at; what is here is.
-        kunit_check_eq!(sum.get(tick, 3, || 20), 13);
-        kunit_check_eq!(sum.get(tick.wrapping_add(1), 3, || 20), 23);
-        kunit_check_eq!(sum.get(tick.wrapping_add(1), i32::MAX, || 0), i32::MAX);
+        assert_eq!(sum.get(tick, 3, || 20), 13);
+        assert_eq!(sum.get(tick.wrapping_add(1), 3, || 20), 23);
+        assert_eq!(sum.get(tick.wrapping_add(1), i32::MAX, || 0), i32::MAX);
     }
 
     /// One CPU alone adds as many as mainline lets it.
+    #[test]
     fn room_for_one_is_exact() {
         for most in [0, 1, 4, 511] {
             let room = Room::new();
@@ -159,11 +160,12 @@ mod tests {
                 room.used();
                 waiting += 1;
             }
-            kunit_check_eq!(waiting, most + 1);
+            assert_eq!(waiting, most + 1);
         }
     }
 
     /// Several, each in its turn or one after the other, add at most twice as many.
+    #[test]
     fn room_for_several_is_bounded() {
         for most in [0_u32, 1, 4, 100, 4096] {
             for together in [false, true] {
@@ -172,7 +174,7 @@ mod tests {
                 if together {
                     // All have looked when there was nothing.
                     for room in &rooms {
-                        kunit_check!(!room.is_full(most, || 0, 8));
+                        assert!(!room.is_full(most, || 0, 8));
                     }
                 }
                 for room in &rooms {
@@ -181,25 +183,19 @@ mod tests {
                         waiting += 1;
                     }
                 }
-                kunit_check!(waiting > most, "{} of {}", waiting, most);
+                assert!(waiting > most, "{} of {}", waiting, most);
                 let bound = (2 * (most + 1)).max(most + 8);
-                kunit_check!(waiting <= bound, "{} of {}", waiting, most);
+                assert!(waiting <= bound, "{} of {}", waiting, most);
             }
         }
     }
 
+    #[test]
     fn what_was_taken_makes_room() {
         let room = Room::new();
-        kunit_check!(room.is_full(4, || 5, 2));
-        kunit_check!(!room.is_full(4, || 4, 2));
+        assert!(room.is_full(4, || 5, 2));
+        assert!(!room.is_full(4, || 4, 2));
         room.used();
-        kunit_check!(room.is_full(4, || 5, 2));
+        assert!(room.is_full(4, || 5, 2));
     }
-
-    kernel::kunit_tests! { fastsocket_limit: [
-        a_sum_asks_others_once_a_tick,
-        room_for_one_is_exact,
-        room_for_several_is_bounded,
-        what_was_taken_makes_room,
-    ] }
 }

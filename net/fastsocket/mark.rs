@@ -397,10 +397,9 @@ pub(crate) fn listened(file: &SocketFile) {
     }
 }
 
-#[cfg(CONFIG_KUNIT)]
+#[kernel::macros::kunit_tests(fastsocket_mark)]
 mod tests {
     use super::*;
-    use kernel::{kunit_check, kunit_check_eq};
 
     const LOOPBACK: Ipv6Addr = Ipv6Addr::LOCALHOST;
     const LINK: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -427,13 +426,14 @@ mod tests {
         bytes
     }
 
+    #[test]
     fn reads_addresses() {
         let inet = bytes(bindings::AF_INET, 80, &[192, 0, 2, 1]);
-        kunit_check_eq!(
+        assert_eq!(
             parse(inet.get(..16).unwrap_or(&[])),
             Ok(v4([192, 0, 2, 1], 80))
         );
-        kunit_check_eq!(parse(&inet), Ok(v4([192, 0, 2, 1], 80)));
+        assert_eq!(parse(&inet), Ok(v4([192, 0, 2, 1], 80)));
 
         let mut rest = [0; 24];
         // Flow information, which says nothing of where.
@@ -443,76 +443,82 @@ mod tests {
         rest[19] = 1;
         rest[20..].copy_from_slice(&2u32.to_ne_bytes());
         let inet6 = bytes(bindings::AF_INET6, 8080, &rest);
-        kunit_check_eq!(parse(&inet6), Ok(v6(LINK, 8080, 2)));
+        assert_eq!(parse(&inet6), Ok(v6(LINK, 8080, 2)));
     }
 
+    #[test]
     fn refuses_what_is_no_address() {
         let inet = bytes(bindings::AF_INET, 80, &[192, 0, 2, 1]);
         for len in 0..16 {
-            kunit_check_eq!(parse(inet.get(..len).unwrap_or(&[])), Err(EINVAL));
+            assert_eq!(parse(inet.get(..len).unwrap_or(&[])), Err(EINVAL));
         }
         let inet6 = bytes(bindings::AF_INET6, 80, &[]);
         for len in 0..28 {
-            kunit_check_eq!(parse(inet6.get(..len).unwrap_or(&[])), Err(EINVAL));
+            assert_eq!(parse(inet6.get(..len).unwrap_or(&[])), Err(EINVAL));
         }
-        kunit_check_eq!(parse(&bytes(bindings::AF_UNIX, 80, &[])), Err(EAFNOSUPPORT));
-        kunit_check_eq!(parse(&bytes(0, 80, &[])), Err(EAFNOSUPPORT));
+        assert_eq!(parse(&bytes(bindings::AF_UNIX, 80, &[])), Err(EAFNOSUPPORT));
+        assert_eq!(parse(&bytes(0, 80, &[])), Err(EAFNOSUPPORT));
     }
 
+    #[test]
     fn covers_its_address_and_port() {
         let mark = v4([192, 0, 2, 1], 80);
-        kunit_check!(covers(&mark, &v4([192, 0, 2, 1], 80)));
-        kunit_check!(!covers(&mark, &v4([192, 0, 2, 1], 81)));
-        kunit_check!(!covers(&mark, &v4([192, 0, 2, 2], 80)));
+        assert!(covers(&mark, &v4([192, 0, 2, 1], 80)));
+        assert!(!covers(&mark, &v4([192, 0, 2, 1], 81)));
+        assert!(!covers(&mark, &v4([192, 0, 2, 2], 80)));
         // A program that listens at all addresses is another one.
-        kunit_check!(!covers(&mark, &v4([0; 4], 80)));
-        kunit_check!(covers(&v6(LOOPBACK, 80, 0), &v6(LOOPBACK, 80, 0)));
-        kunit_check!(!covers(&v6(LOOPBACK, 80, 0), &v6(LINK, 80, 0)));
+        assert!(!covers(&mark, &v4([0; 4], 80)));
+        assert!(covers(&v6(LOOPBACK, 80, 0), &v6(LOOPBACK, 80, 0)));
+        assert!(!covers(&v6(LOOPBACK, 80, 0), &v6(LINK, 80, 0)));
     }
 
+    #[test]
     fn a_wildcard_covers_its_family() {
         let (any, any6) = (v4([0; 4], 80), v6(Ipv6Addr::UNSPECIFIED, 80, 0));
-        kunit_check!(covers(&any, &v4([192, 0, 2, 1], 80)) && covers(&any, &any));
-        kunit_check!(covers(&any6, &v6(LINK, 80, 3)) && covers(&any6, &any6));
-        kunit_check!(!covers(&any, &any6) && !covers(&any6, &any));
-        kunit_check!(!covers(&any, &v4([192, 0, 2, 1], 81)));
+        assert!(covers(&any, &v4([192, 0, 2, 1], 80)) && covers(&any, &any));
+        assert!(covers(&any6, &v6(LINK, 80, 3)) && covers(&any6, &any6));
+        assert!(!covers(&any, &any6) && !covers(&any6, &any));
+        assert!(!covers(&any, &v4([192, 0, 2, 1], 81)));
     }
 
+    #[test]
     fn a_scope_covers_its_device() {
-        kunit_check!(covers(&v6(LINK, 80, 2), &v6(LINK, 80, 2)));
-        kunit_check!(!covers(&v6(LINK, 80, 2), &v6(LINK, 80, 3)));
-        kunit_check!(!covers(&v6(LINK, 80, 2), &v6(LINK, 80, 0)));
-        kunit_check!(covers(&v6(LINK, 80, 0), &v6(LINK, 80, 3)));
+        assert!(covers(&v6(LINK, 80, 2), &v6(LINK, 80, 2)));
+        assert!(!covers(&v6(LINK, 80, 2), &v6(LINK, 80, 3)));
+        assert!(!covers(&v6(LINK, 80, 2), &v6(LINK, 80, 0)));
+        assert!(covers(&v6(LINK, 80, 0), &v6(LINK, 80, 3)));
     }
 
     /// What one holds leaves the others their room.
+    #[test]
     fn each_user_has_a_limit() -> Result {
         let mut runs = Runs::new();
         let mut fill = |scope: Scope, most: usize| {
             for holder in 0..most {
-                kunit_check!(!runs.is_full(scope), "{:?} is full at {}", scope, holder);
+                assert!(!runs.is_full(scope), "{:?} is full at {}", scope, holder);
                 let process = kernel::current!().into();
                 runs.0
                     .try_create_and_insert((scope, holder), process, GFP_KERNEL)?;
             }
-            kunit_check!(runs.is_full(scope), "{:?} has no limit", scope);
+            assert!(runs.is_full(scope), "{:?} has no limit", scope);
             Ok::<_, Error>(())
         };
         for user in [0, 1000, 65534, u32::MAX] {
             fill(Some(user), MOST_EACH)?;
         }
         fill(None, MOST)?;
-        kunit_check!(!runs.is_full(Some(1001)));
+        assert!(!runs.is_full(Some(1001)));
 
         runs.0.remove(&(Some(1000), 7));
-        kunit_check!(!runs.is_full(Some(1000)));
-        kunit_check!(runs.is_full(Some(65534)) && runs.is_full(None));
+        assert!(!runs.is_full(Some(1000)));
+        assert!(runs.is_full(Some(65534)) && runs.is_full(None));
         Ok(())
     }
 
+    #[test]
     fn only_the_scope_of_a_process_counts() -> Result {
         let mut runs = Runs::new();
-        kunit_check!(!runs.hold(&Caller::current()));
+        assert!(!runs.hold(&Caller::current()));
         let process = |task: &Task| ARef::from(task);
         let elsewhere = ffi::euid().wrapping_add(1);
         runs.0.try_create_and_insert(
@@ -520,20 +526,10 @@ mod tests {
             process(kernel::current!()),
             GFP_KERNEL,
         )?;
-        kunit_check!(!runs.hold(&Caller::current()), "it is another user's");
+        assert!(!runs.hold(&Caller::current()), "it is another user's");
         runs.0
             .try_create_and_insert((None, 1), process(kernel::current!()), GFP_KERNEL)?;
-        kunit_check!(runs.hold(&Caller::current()));
+        assert!(runs.hold(&Caller::current()));
         Ok(())
     }
-
-    kernel::kunit_tests! { fastsocket_mark: [
-        reads_addresses,
-        refuses_what_is_no_address,
-        covers_its_address_and_port,
-        a_wildcard_covers_its_family,
-        a_scope_covers_its_device,
-        each_user_has_a_limit,
-        only_the_scope_of_a_process_counts,
-    ] }
 }

@@ -231,10 +231,10 @@ impl Queue {
     }
 }
 
-#[cfg(CONFIG_KUNIT)]
+#[kernel::macros::kunit_tests(fastsocket_queue)]
 mod tests {
     use super::*;
-    use kernel::{kunit_check, kunit_check_eq, types::Opaque};
+    use kernel::types::Opaque;
 
     /// Requests of which nothing is looked at but `dl_next`.
     struct Requests([KBox<Opaque<bindings::request_sock>>; 4]);
@@ -265,31 +265,34 @@ mod tests {
         }
     }
 
+    #[test]
     fn the_oldest_comes_first() -> Result {
         let requests = Requests::new()?;
         let mut list = requests.list();
         for number in 0..4 {
-            kunit_check!(requests.has(number, list.pop()));
+            assert!(requests.has(number, list.pop()));
         }
-        kunit_check!(list.pop().is_none());
+        assert!(list.pop().is_none());
         Ok(())
     }
 
+    #[test]
     fn the_oldest_are_split_off() -> Result {
         for most in [0, 1, 3, 4, u32::MAX] {
             let requests = Requests::new()?;
             let mut list = requests.list();
             let (mut moved, number) = list.split(most);
-            kunit_check_eq!(number, most.min(4));
+            assert_eq!(number, most.min(4));
             for n in 0..4 {
                 let from = if n < number { &mut moved } else { &mut list };
-                kunit_check!(requests.has(n as usize, from.pop()), "{} of {}", n, most);
+                assert!(requests.has(n as usize, from.pop()), "{} of {}", n, most);
             }
-            kunit_check!(moved.pop().is_none() && list.pop().is_none());
+            assert!(moved.pop().is_none() && list.pop().is_none());
         }
         Ok(())
     }
 
+    #[test]
     fn a_list_that_was_emptied_takes_again() -> Result {
         let requests = Requests::new()?;
         let mut list = requests.list();
@@ -297,14 +300,8 @@ mod tests {
         if let Some(connection) = moved.pop() {
             list.push(connection);
         }
-        kunit_check!(requests.has(0, list.pop()));
-        kunit_check!(list.pop().is_none());
+        assert!(requests.has(0, list.pop()));
+        assert!(list.pop().is_none());
         Ok(())
     }
-
-    kernel::kunit_tests! { fastsocket_queue: [
-        the_oldest_comes_first,
-        the_oldest_are_split_off,
-        a_list_that_was_emptied_takes_again,
-    ] }
 }

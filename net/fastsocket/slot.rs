@@ -501,10 +501,9 @@ unsafe extern "C" fn tick(timer: *mut bindings::timer_list) {
     slot.tick(&rcu::Guard::new());
 }
 
-#[cfg(CONFIG_KUNIT)]
+#[kernel::macros::kunit_tests(fastsocket_slot)]
 mod tests {
     use super::*;
-    use kernel::kunit_check_eq;
 
     const LONG: u32 = 25;
     const ALL: [TaskState; 4] = [
@@ -514,38 +513,35 @@ mod tests {
         TaskState::Running,
     ];
 
+    #[test]
     fn a_queue_that_nobody_serves_is_pushed_at_once() {
         for consumer in ALL {
-            kunit_check_eq!(patience(Service::None, consumer, LONG), 0);
+            assert_eq!(patience(Service::None, consumer, LONG), 0);
         }
     }
 
+    #[test]
     fn a_consumer_that_cannot_run_is_not_waited_for() {
         for service in [Service::Away, Service::AtQueue] {
-            kunit_check_eq!(patience(service, TaskState::Gone, LONG), 0);
-            kunit_check_eq!(patience(service, TaskState::Stopped, LONG), 0);
+            assert_eq!(patience(service, TaskState::Gone, LONG), 0);
+            assert_eq!(patience(service, TaskState::Stopped, LONG), 0);
         }
     }
 
+    #[test]
     fn a_sleeper_gets_time_to_wake_up() {
-        kunit_check_eq!(
+        assert_eq!(
             patience(Service::AtQueue, TaskState::Waiting, LONG),
             PATIENCE_ASLEEP
         );
     }
 
+    #[test]
     fn only_a_busy_consumer_at_its_queue_gets_long() {
-        kunit_check_eq!(patience(Service::AtQueue, TaskState::Running, LONG), LONG);
-        kunit_check_eq!(
+        assert_eq!(patience(Service::AtQueue, TaskState::Running, LONG), LONG);
+        assert_eq!(
             patience(Service::Away, TaskState::Running, LONG),
             PATIENCE_ASLEEP
         );
     }
-
-    kernel::kunit_tests! { fastsocket_slot: [
-        a_queue_that_nobody_serves_is_pushed_at_once,
-        a_consumer_that_cannot_run_is_not_waited_for,
-        a_sleeper_gets_time_to_wake_up,
-        only_a_busy_consumer_at_its_queue_gets_long,
-    ] }
 }

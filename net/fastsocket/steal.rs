@@ -114,92 +114,88 @@ fn set_bits(words: impl Iterator<Item = usize>) -> impl Iterator<Item = u32> {
     })
 }
 
-#[cfg(CONFIG_KUNIT)]
+#[kernel::macros::kunit_tests(fastsocket_steal)]
 mod tests {
     use super::*;
-    use kernel::{kunit_check, kunit_check_eq};
 
     /// The least that is ever late.
     const LATE: u32 = LATE_TICKS;
 
     /// However long the queue is: if each is taken soon, none is late.
+    #[test]
     fn a_queue_that_moves_fast_is_not_late() {
         let age = Age::new();
         for tick in 0..100 {
-            kunit_check!(age.tick(tick * 50, 60) < LATE, "at tick {}", tick);
+            assert!(age.tick(tick * 50, 60) < LATE, "at tick {}", tick);
         }
     }
 
     /// However short it is, and though some are taken.
+    #[test]
     fn a_queue_that_moves_slowly_is_late() {
         let age = Age::new();
         let late = (0..30).filter(|tick| age.tick(*tick, 10) >= LATE).count();
         // Each follows ten, of which the first two ticks are not late.
-        kunit_check!(late >= 18, "late at {} of 30 ticks", late);
+        assert!(late >= 18, "late at {} of 30 ticks", late);
     }
 
+    #[test]
     fn a_queue_that_stands_is_late_after_two_ticks() {
         let age = Age::new();
-        kunit_check_eq!(age.tick(7, 1), 0);
-        kunit_check_eq!(age.tick(7, 3), 1);
-        kunit_check_eq!(age.tick(7, 3), 2);
+        assert_eq!(age.tick(7, 1), 0);
+        assert_eq!(age.tick(7, 3), 1);
+        assert_eq!(age.tick(7, 3), 2);
         // The first is taken; the others begin to count when it is.
-        kunit_check_eq!(age.tick(8, 2), 0);
-        kunit_check_eq!(age.tick(8, 2), 1);
+        assert_eq!(age.tick(8, 2), 0);
+        assert_eq!(age.tick(8, 2), 1);
     }
 
+    #[test]
     fn one_tick_is_never_late() {
-        kunit_check!(!late(1));
-        kunit_check!(late(msecs_to_jiffies(LATE_MS) as u32 + LATE_TICKS));
+        assert!(!late(1));
+        assert!(late(msecs_to_jiffies(LATE_MS) as u32 + LATE_TICKS));
     }
 
     /// What was pushed was not taken, and is not waited for.
+    #[test]
     fn what_is_gone_is_not_followed() {
         let age = Age::new();
-        kunit_check_eq!(age.tick(0, 100), 0);
-        kunit_check_eq!(age.tick(0, 100), 1);
+        assert_eq!(age.tick(0, 100), 0);
+        assert_eq!(age.tick(0, 100), 1);
         // All were pushed, and one came.
-        kunit_check_eq!(age.tick(0, 1), 0);
+        assert_eq!(age.tick(0, 1), 0);
     }
 
+    #[test]
     fn counts_over_the_end_of_numbers() {
         let age = Age::new();
-        kunit_check_eq!(age.tick(u32::MAX - 1, 0), 0);
-        kunit_check_eq!(age.tick(u32::MAX - 1, 4), 0);
-        kunit_check_eq!(age.tick(u32::MAX, 3), 1);
-        kunit_check_eq!(age.tick(1, 1), 2);
-        kunit_check_eq!(age.tick(2, 1), 0);
+        assert_eq!(age.tick(u32::MAX - 1, 0), 0);
+        assert_eq!(age.tick(u32::MAX - 1, 4), 0);
+        assert_eq!(age.tick(u32::MAX, 3), 1);
+        assert_eq!(age.tick(1, 1), 2);
+        assert_eq!(age.tick(2, 1), 0);
     }
 
+    #[test]
     fn bits_are_found_in_all_words() {
         let bits = |words: &'static [usize]| set_bits(words.iter().copied());
-        kunit_check!(bits(&[]).next().is_none());
-        kunit_check!(bits(&[0, 0]).next().is_none());
-        kunit_check!(bits(&[0b1010, 1, usize::MAX << 63]).eq([1, 3, 64, 191]));
-        kunit_check_eq!(bits(&[usize::MAX]).count(), 64);
+        assert!(bits(&[]).next().is_none());
+        assert!(bits(&[0, 0]).next().is_none());
+        assert!(bits(&[0b1010, 1, usize::MAX << 63]).eq([1, 3, 64, 191]));
+        assert_eq!(bits(&[usize::MAX]).count(), 64);
     }
 
+    #[test]
     fn loaded_cpus_are_those_that_were_said_to_be() -> Result {
         let cpus = LoadedCpus::new(GFP_KERNEL)?;
-        kunit_check!(cpus.iter().next().is_none());
+        assert!(cpus.iter().next().is_none());
         for cpu in kernel::cpumask::possible_cpus() {
             cpus.set(cpu, true);
             cpus.set(cpu, true);
-            kunit_check!(cpus.iter().eq([cpu]), "cpu {}", cpu);
+            assert!(cpus.iter().eq([cpu]), "cpu {}", cpu);
             cpus.set(cpu, false);
         }
-        kunit_check!(cpus.iter().next().is_none());
+        assert!(cpus.iter().next().is_none());
         Ok(())
     }
-
-    kernel::kunit_tests! { fastsocket_steal: [
-        bits_are_found_in_all_words,
-        loaded_cpus_are_those_that_were_said_to_be,
-        a_queue_that_moves_fast_is_not_late,
-        a_queue_that_moves_slowly_is_late,
-        a_queue_that_stands_is_late_after_two_ticks,
-        one_tick_is_never_late,
-        what_is_gone_is_not_followed,
-        counts_over_the_end_of_numbers,
-    ] }
 }

@@ -156,11 +156,10 @@ impl Command {
     }
 }
 
-#[cfg(CONFIG_KUNIT)]
+#[kernel::macros::kunit_tests(fastsocket_uapi)]
 mod tests {
     use super::*;
     use core::mem::{transmute, zeroed};
-    use kernel::kunit_check_eq;
 
     fn native(fill: impl FnOnce(&mut Uapi)) -> Command {
         // SAFETY: All zeros is a valid value of a structure of integers and pointers.
@@ -174,50 +173,52 @@ mod tests {
         }
     }
 
+    #[test]
     fn reads_what_c_wrote() {
         let c = native(|a| {
             a.fd = 7;
             a.backlog = 128;
         });
-        kunit_check_eq!((c.fd(), c.backlog()), (7, 128));
+        assert_eq!((c.fd(), c.backlog()), (7, 128));
 
         let c = native(|a| {
             a.op.accept_op.sockaddr = 0x7fff_1234_5678_9abc as *mut _;
             a.op.accept_op.sockaddr_len = 0x7ffe_0000_0000_0004 as *mut _;
             a.op.accept_op.flags = 0o2000000;
         });
-        kunit_check_eq!(
+        assert_eq!(
             c.accept(),
             (0x7fff_1234_5678_9abc, 0x7ffe_0000_0000_0004, 0o2000000)
         );
 
         let c = native(|a| a.op.spawn_op.cpu = -1);
-        kunit_check_eq!(c.cpu(), -1);
+        assert_eq!(c.cpu(), -1);
 
         let c = native(|a| {
             a.op.socket_op.family = 10;
             a.op.socket_op.type_ = 1;
             a.op.socket_op.protocol = 6;
         });
-        kunit_check_eq!(c.socket(), (10, 1, 6));
+        assert_eq!(c.socket(), (10, 1, 6));
 
         let c = native(|a| a.op.shutdown_op.how = 2);
-        kunit_check_eq!(c.how(), 2);
+        assert_eq!(c.how(), 2);
 
         let c = native(|a| {
             a.op.epoll_op.epoll_fd = 5;
             a.op.epoll_op.ep_ctl_cmd = 3;
             a.op.epoll_op.ev = 0x7fff_0000_1111_2222 as *mut _;
         });
-        kunit_check_eq!(c.epoll(), (5, 3, 0x7fff_0000_1111_2222));
+        assert_eq!(c.epoll(), (5, 3, 0x7fff_0000_1111_2222));
 
         let c = native(|a| {
             a.op.mark_op.addr = 0x7fff_0000_3333_4444 as *mut _;
             a.op.mark_op.addr_len = 28;
         });
-        kunit_check_eq!(c.mark(), (0x7fff_0000_3333_4444, 28));
+        assert_eq!(c.mark(), (0x7fff_0000_3333_4444, 28));
     }
 
+    #[test]
     fn reads_what_a_32_bit_program_wrote() {
         let compat = |op| Command {
             layout: Layout::Compat,
@@ -229,16 +230,11 @@ mod tests {
             .into(),
         };
         let c = compat([0xffff_0010, 0xffff_0020, 0o4000, 0xa5a5_a5a5, 0xa5a5_a5a5]);
-        kunit_check_eq!((c.fd(), c.backlog()), (7, 128));
-        kunit_check_eq!(c.accept(), (0xffff_0010, 0xffff_0020, 0o4000));
+        assert_eq!((c.fd(), c.backlog()), (7, 128));
+        assert_eq!(c.accept(), (0xffff_0010, 0xffff_0020, 0o4000));
         let c = compat([5, 0xa5a5_a5a5, 1, 0xa5a5_a5a5, 0xffff_0030]);
-        kunit_check_eq!(c.epoll(), (5, 1, 0xffff_0030));
+        assert_eq!(c.epoll(), (5, 1, 0xffff_0030));
         let c = compat([0xffff_0040, 16, 0xa5a5_a5a5, 0xa5a5_a5a5, 0xa5a5_a5a5]);
-        kunit_check_eq!(c.mark(), (0xffff_0040, 16));
+        assert_eq!(c.mark(), (0xffff_0040, 16));
     }
-
-    kernel::kunit_tests! { fastsocket_uapi: [
-        reads_what_c_wrote,
-        reads_what_a_32_bit_program_wrote,
-    ] }
 }

@@ -4,14 +4,14 @@
 
 //! KUnit suites in Rust, of any crate.
 //!
-//! [`kunit_tests!`](crate::kunit_tests) makes a suite of test functions. A built-in suite runs at
-//! boot, one of a module when that is loaded; in both cases only if `kunit.enable=1`. Without
-//! `CONFIG_KUNIT=y` there is none.
+//! The attribute [`kunit_tests`](macros::kunit_tests) makes a suite of a module and its functions with
+//! `#[test]`. A built-in suite runs at boot, one of a module when that is loaded; in both cases only if
+//! `kunit.enable=1`. Without `CONFIG_KUNIT=y` there is none.
 //!
 //! A test function has no arguments, and returns nothing or a [`Result`](crate::error::Result). It
-//! fails by an error that it returns, and by [`kunit_check!`](crate::kunit_check) and its
-//! relatives, which say where and why, and return from the function. So unlike with the assertions
-//! of C, whatever the function had is dropped.
+//! fails by an error that it returns, and by `assert!` and `assert_eq!`, which in such a module say
+//! where and why, and return from the function. So unlike with the assertions of C, whatever the
+//! function had is dropped.
 //!
 //! C header: [`include/kunit/test.h`](srctree/include/kunit/test.h)
 //!
@@ -20,26 +20,27 @@
 //! # Examples
 //!
 //! ```
-//! use kernel::prelude::*;
-//!
-//! #[cfg(CONFIG_KUNIT)]
+//! #[kernel::macros::kunit_tests(rust_kunit_suite_example)]
 //! mod tests {
-//!     use kernel::{kunit_check, kunit_check_eq, prelude::*};
+//!     use kernel::prelude::*;
 //!
+//!     #[test]
 //!     fn adds() {
-//!         kunit_check!(1 + 1 > 1);
-//!         kunit_check_eq!(1 + 1, 2, "of {} and {}", 1, 1);
+//!         assert!(1 + 1 > 1);
+//!         assert_eq!(1 + 1, 2, "of {} and {}", 1, 1);
 //!     }
 //!
+//!     #[test]
 //!     fn allocates() -> Result {
 //!         let b = KBox::new(3, GFP_KERNEL)?;
-//!         kunit_check_eq!(*b, 3);
+//!         assert_eq!(*b, 3);
 //!         Ok(())
 //!     }
-//!
-//!     kernel::kunit_tests! { rust_kunit_suite_example: [adds, allocates] }
 //! }
 //! ```
+
+// The example is compiled as what it is, and its tests run.
+#![allow(clippy::test_attr_in_doctest)]
 
 #[cfg(CONFIG_KUNIT)]
 use crate::{
@@ -153,6 +154,7 @@ impl<const N: usize> Cases<N> {
         cases: [(&'static CStr, unsafe extern "C" fn(*mut bindings::kunit)); N],
     ) -> Self {
         assert!(matches!(module, [.., 0]), "not null-terminated");
+        assert!(N > 0, "no last one");
         // SAFETY: All zeros is a valid `kunit_case`: an empty one.
         let mut all: [bindings::kunit_case; N] = unsafe { MaybeUninit::zeroed().assume_init() };
         let mut i = 0;
@@ -205,12 +207,11 @@ impl Suite {
 #[repr(transparent)]
 pub struct SuiteEntry(pub &'static Suite);
 
-/// Makes a KUnit suite of test functions.
-///
-/// See [`kunit_suite`](crate::kunit_suite).
+/// Makes a KUnit suite of test functions, for [`kunit_tests`](macros::kunit_tests).
+#[doc(hidden)]
 #[macro_export]
 #[expect(clippy::crate_in_macro_def)]
-macro_rules! kunit_tests {
+macro_rules! kunit_suite {
     ($suite:ident: [$($test:ident),+ $(,)?]) => {
         #[cfg(CONFIG_KUNIT)]
         const _: () = {
@@ -249,10 +250,12 @@ macro_rules! kunit_tests {
     };
 }
 
-/// Fails the running test, and returns from the function, unless a condition is true.
+/// Fails the running test, and returns from the function, unless a condition is true: `assert!` of a
+/// test module.
 ///
 /// The function has to return `()` or [`Result`](crate::error::Result). More arguments are a
 /// message, as those of [`core::format_args!`].
+#[doc(hidden)]
 #[macro_export]
 macro_rules! kunit_check {
     ($cond:expr $(,)?) => {
@@ -270,9 +273,9 @@ macro_rules! kunit_check {
     };
 }
 
-/// Fails the running test, and returns from the function, unless two values are equal.
-///
-/// Otherwise as [`kunit_check!`](crate::kunit_check).
+/// Fails the running test, and returns from the function, unless two values are equal: `assert_eq!` of
+/// a test module.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! kunit_check_eq {
     ($left:expr, $right:expr $(,)?) => {
