@@ -14,11 +14,6 @@ void rust_helper_sock_put(struct sock *sk)
 	sock_put(sk);
 }
 
-bool rust_helper_sock_tryhold(struct sock *sk)
-{
-	return refcount_inc_not_zero(&sk->sk_refcnt);
-}
-
 void rust_helper_lock_sock(struct sock *sk)
 {
 	lock_sock(sk);
