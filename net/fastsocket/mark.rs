@@ -79,14 +79,11 @@ impl List {
 per_net_key!(Marks);
 
 impl PerNet for Marks {
-    const PROC_FILES: &'static [proc::File<Self>] = &[proc::File::new(
-        c_str!("fsocket_marks"),
-        0o444,
-        |s, _, m| {
+    const PROC_FILES: &'static [proc::File<Self>] =
+        &[proc::File::new(c_str!("fsocket_marks"), |s, _, m| {
             s.show(m);
             Ok(())
-        },
-    )];
+        })];
 
     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
         let list = pin_init!(List {

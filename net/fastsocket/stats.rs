@@ -85,10 +85,8 @@ per_net_key!(Stats);
 
 impl PerNet for Stats {
     const PROC_FILES: &'static [proc::File<Self>] = &[
-        proc::File::new(c_str!("fsocket_stats"), 0o444, |s, _, m| {
-            s.show(m, FSOCKET_STATS)
-        }),
-        proc::File::new(c_str!("hash_stat"), 0o444, |s, _, m| s.show(m, HASH_STAT)),
+        proc::File::new(c_str!("fsocket_stats"), |s, _, m| s.show(m, FSOCKET_STATS)),
+        proc::File::new(c_str!("hash_stat"), |s, _, m| s.show(m, HASH_STAT)),
     ];
 
     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {

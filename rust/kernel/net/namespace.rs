@@ -283,7 +283,7 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
 ///
 /// impl PerNet for Hits {
 ///     const PROC_FILES: &'static [proc::File<Self>] =
-///         &[proc::File::new(c_str!("rust_doctest_hits"), 0o444, Hits::show)];
+///         &[proc::File::new(c_str!("rust_doctest_hits"), Hits::show)];
 ///
 ///     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
 ///         Self(AtomicU32::new(7))

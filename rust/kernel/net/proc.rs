@@ -27,18 +27,17 @@ use crate::{
 /// sleep.
 pub type Show<T> = fn(&T, &Namespace, &SeqFile) -> Result;
 
-/// A read-only file in `/proc/net`, whose content comes from data of type `T`.
+/// A file in `/proc/net` that all may read, whose content comes from data of type `T`.
 #[cfg_attr(not(CONFIG_PROC_FS), allow(dead_code))]
 pub struct File<T: 'static> {
     name: &'static CStr,
-    mode: u16,
     show: Show<T>,
 }
 
 impl<T> File<T> {
-    /// Describes a file. `mode` is its permissions, such as `0o444`.
-    pub const fn new(name: &'static CStr, mode: u16, show: Show<T>) -> Self {
-        Self { name, mode, show }
+    /// Describes a file.
+    pub const fn new(name: &'static CStr, show: Show<T>) -> Self {
+        Self { name, show }
     }
 }
 
@@ -57,7 +56,7 @@ pub(super) fn create_all<T: PerNet>(net: &Namespace) -> Result {
         let entry = unsafe {
             bindings::proc_create_net_single(
                 file.name.as_char_ptr(),
-                file.mode,
+                0o444,
                 (*net.as_ptr()).proc_net,
                 Some(show::<T>),
                 // CAST: It is only ever used as a shared reference.
