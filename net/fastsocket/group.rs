@@ -7,16 +7,14 @@
 //! A slot is made when a task first serves its CPU, and stays as long as the group, which is released
 //! with the socket: pollers keep pointers to its wait queue.
 
-use core::{
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering},
-};
+use core::ptr::{self, NonNull};
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings,
     cpu::{self, CpuId},
     new_spinlock,
     prelude::*,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed},
     sync::{
         rcu::{self, Unshared},
         Arc, SpinLock,
@@ -42,13 +40,13 @@ use crate::{
 /// # Invariants
 ///
 /// Each is null or the pointer of an [`Unshared`] of a [`Slot`] that this owns, set once.
-struct Slots(KVec<AtomicPtr<bindings::fastsocket_slot>>);
+struct Slots(KVec<Atomic<*mut bindings::fastsocket_slot>>);
 
 impl Slots {
     fn new() -> Result<Self> {
         let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..cpu::nr_cpu_ids() {
-            slots.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
+            slots.push(Atomic::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
         }
         // INVARIANT: All are null.
         Ok(Self(slots))
@@ -57,7 +55,7 @@ impl Slots {
     /// What C knows them by: stays the same.
     fn head(&mut self) -> bindings::fastsocket_slots {
         bindings::fastsocket_slots {
-            // CAST: An `AtomicPtr` is a pointer in memory.
+            // CAST: An `Atomic` is a pointer in memory.
             slot: self.0.as_mut_ptr().cast(),
         }
     }
@@ -73,8 +71,8 @@ impl Slots {
     }
 
     #[inline]
-    fn get(cell: &AtomicPtr<bindings::fastsocket_slot>) -> Option<&Slot> {
-        let slot = NonNull::new(cell.load(Ordering::Acquire))?;
+    fn get(cell: &Atomic<*mut bindings::fastsocket_slot>) -> Option<&Slot> {
+        let slot = NonNull::new(cell.load(Acquire))?;
         // SAFETY: By the type invariants.
         Some(unsafe { Slot::from_raw(slot).as_ref() })
     }
@@ -84,12 +82,7 @@ impl Slots {
         let cell = self.0.get(slot.cpu().index())?;
         let slot = Unshared::into_raw(slot);
         // INVARIANT: It was null.
-        let res = cell.compare_exchange(
-            ptr::null_mut(),
-            slot.as_ptr().cast(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        let res = cell.cmpxchg(ptr::null_mut(), slot.as_ptr().cast(), Full);
         if res.is_err() {
             // SAFETY: Nobody has found it.
             drop(unsafe { Unshared::from_raw(slot) });
@@ -123,24 +116,24 @@ pub(crate) struct Group {
     slots: Slots,
     socket: ARef<Listener>,
     /// How many slots there are.
-    number: AtomicU32,
+    number: Atomic<u32>,
     /// How many slots have references, and one for the socket until it is destroyed.
-    live: AtomicU32,
+    live: Atomic<u32>,
     /// One task at a time becomes a consumer.
     #[pin]
     enlisting: SpinLock<()>,
     /// Of which CPUs the slots are loaded.
     loaded: LoadedCpus,
     /// Where the next idle consumer is looked for.
-    next_idle: AtomicU32,
+    next_idle: Atomic<u32>,
     /// What it shares with the other members of its SO_REUSEPORT group.
     peers: Option<Arc<Peers>>,
     /// Who spawned it, and can have bound by that whom they could bind anyway.
     spawner: Credentials,
     /// How many connections were taken from the socket's own queue, and how many had been when a wake-up
     /// for it was last passed on.
-    taken: AtomicU32,
-    passed: AtomicU32,
+    taken: Atomic<u32>,
+    passed: Atomic<u32>,
 }
 
 // SAFETY: What `head` points to is owned by it, and all that changes is atomic or has a lock.
@@ -174,15 +167,15 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
             head: slots.head(),
             slots,
             socket: own,
-            number: AtomicU32::new(0),
-            live: AtomicU32::new(1),
+            number: Atomic::new(0),
+            live: Atomic::new(1),
             enlisting <- new_spinlock!((), "fastsocket::enlisting"),
             loaded: LoadedCpus::new(GFP_KERNEL_ACCOUNT)?,
-            next_idle: AtomicU32::new(0),
+            next_idle: Atomic::new(0),
             peers,
             spawner: Credentials::current(),
-            taken: AtomicU32::new(0),
-            passed: AtomicU32::new(u32::MAX),
+            taken: Atomic::new(0),
+            passed: Atomic::new(u32::MAX),
         }? Error);
         let group = Unshared::try_pin_init(group, GFP_KERNEL_ACCOUNT)?;
         let _one = state.spawning.lock();
@@ -255,21 +248,21 @@ impl Group {
     ///
     /// One that does not come, since it waits for something else, is not the first to be asked again.
     pub(crate) fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) {
-        let from = self.next_idle.load(Ordering::Relaxed);
+        let from = self.next_idle.load(Relaxed);
         let idle = |slot: &&Slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard);
         // Of equal keys, min_by_key() takes the first.
         let chosen = self.slots_near(loaded.node()).filter(idle);
         let key = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().as_u32() < from);
         if let Some(slot) = chosen.min_by_key(key) {
             let next = slot.cpu().as_u32().wrapping_add(1);
-            self.next_idle.store(next, Ordering::Relaxed);
+            self.next_idle.store(next, Relaxed);
             slot.waiters().wake();
         }
     }
 
     /// A connection was taken from the socket's own queue.
     pub(crate) fn took_global(&self) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.taken.fetch_add(1, Relaxed);
     }
 
     /// A connection was taken from elsewhere: if one waits in the socket's own queue, the wake-up for that
@@ -278,9 +271,9 @@ impl Group {
         if self.socket.is_empty() {
             return;
         }
-        let taken = self.taken.load(Ordering::Relaxed);
-        if self.passed.load(Ordering::Relaxed) != taken {
-            self.passed.store(taken, Ordering::Relaxed);
+        let taken = self.taken.load(Relaxed);
+        if self.passed.load(Relaxed) != taken {
+            self.passed.store(taken, Relaxed);
             self.socket.pass_wake_on();
         }
     }
@@ -364,13 +357,13 @@ impl Group {
         let slot = Slot::new(self.socket.clone(), cpu)?;
 
         // The socket is open, and counted: this is not the last.
-        self.live.fetch_add(1, Ordering::Relaxed);
+        self.live.fetch_add(1, Relaxed);
         match self.slots.add(slot) {
             None => {
-                self.live.fetch_sub(1, Ordering::Relaxed);
+                self.live.fetch_sub(1, Relaxed);
             }
             Some(slot) => {
-                self.number.fetch_add(1, Ordering::Relaxed);
+                self.number.fetch_add(1, Relaxed);
                 trace::spawned(&self.socket, cpu);
                 if let Some(peers) = &self.peers {
                     // SAFETY: It was just made; `destroy` removes it, and it is freed a grace period later.
@@ -452,7 +445,7 @@ impl Group {
         let waiting = || self.socket.queued().saturating_add(self.queued());
         match self.slot(CpuId::current()) {
             Some(here) => {
-                let sharers = self.number.load(Ordering::Relaxed).saturating_add(1);
+                let sharers = self.number.load(Relaxed).saturating_add(1);
                 here.room().is_full(most, waiting, sharers)
             }
             None => waiting() > most,
@@ -483,7 +476,7 @@ impl Group {
             slot.shut_down();
             // SAFETY: By the safety requirements.
             if unsafe { slot.requests().put() } {
-                this.live.fetch_sub(1, Ordering::AcqRel);
+                this.live.fetch_sub(1, Full);
             }
         }
         // SAFETY: It was the socket's.
@@ -499,7 +492,7 @@ impl Group {
     pub(crate) unsafe fn unuse(group: NonNull<Self>) -> bool {
         // SAFETY: By the safety requirements.
         let this = unsafe { group.as_ref() };
-        if this.live.fetch_sub(1, Ordering::AcqRel) != 1 {
+        if this.live.fetch_sub(1, Full) != 1 {
             return false;
         }
         this.socket.detach();

@@ -9,9 +9,16 @@
 use core::{
     ffi::{c_int, c_uint},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, Ordering},
 };
-use kernel::{bindings, cpu::CpuId, error::to_result, prelude::*, sync::rcu, task::Task};
+use kernel::{
+    bindings,
+    cpu::CpuId,
+    error::to_result,
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Release},
+    sync::rcu,
+    task::Task,
+};
 
 use crate::{
     accept,
@@ -25,7 +32,7 @@ use crate::{
 };
 
 /// What the hooks work on, while they are registered.
-static STATE: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
+static STATE: Atomic<*mut State> = Atomic::new(ptr::null_mut());
 
 /// Returns what the hooks work on.
 ///
@@ -37,7 +44,7 @@ static STATE: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
 /// `ENODEV` while the module is not quite there.
 pub(crate) fn state() -> Result<&'static State> {
     // SAFETY: It is null or stays until the hooks are unregistered, and see above.
-    unsafe { STATE.load(Ordering::Acquire).as_ref() }.ok_or(ENODEV)
+    unsafe { STATE.load(Acquire).as_ref() }.ok_or(ENODEV)
 }
 
 struct Ops(bindings::fastsocket_ops);
@@ -76,10 +83,10 @@ impl Registration {
     ///
     /// `EBUSY` if others are connected.
     pub(crate) fn new(state: Pin<KBox<State>>) -> Result<Self> {
-        STATE.store(ptr::from_ref(&*state).cast_mut(), Ordering::Release);
+        STATE.store(ptr::from_ref(&*state).cast_mut(), Release);
         // SAFETY: The operations are static, and are unregistered by the drop.
         to_result(unsafe { bindings::fastsocket_register(&OPS.0) })
-            .inspect_err(|_| STATE.store(ptr::null_mut(), Ordering::Release))?;
+            .inspect_err(|_| STATE.store(ptr::null_mut(), Release))?;
         Ok(Self { state })
     }
 }
@@ -91,7 +98,7 @@ impl Drop for Registration {
         self.state.consumers.release();
         // SAFETY: It was registered.
         unsafe { bindings::fastsocket_unregister() };
-        STATE.store(ptr::null_mut(), Ordering::Release);
+        STATE.store(ptr::null_mut(), Release);
     }
 }
 

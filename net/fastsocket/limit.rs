@@ -9,8 +9,11 @@
 //! keeps what it knows of the others: of requests, how many they had at this tick ([`Sum`]); of
 //! connections, how many this CPU may still add before it has to look again ([`Room`]).
 
-use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use kernel::{bindings, types::Opaque};
+use kernel::{
+    bindings,
+    sync::atomic::{Atomic, Relaxed},
+    types::Opaque,
+};
 
 /// What TCP counts of the requests that a slot has: the part of it that C knows.
 ///
@@ -74,26 +77,26 @@ pub(crate) fn now() -> u32 {
 
 /// A sum over all slots, of which that of the others is as old as this tick at most.
 pub(crate) struct Sum {
-    tick: AtomicU32,
-    others: AtomicI32,
+    tick: Atomic<u32>,
+    others: Atomic<i32>,
 }
 
 impl Sum {
     pub(crate) fn new() -> Self {
         Self {
             // The first tick that is asked about is another one.
-            tick: AtomicU32::new(now().wrapping_sub(1)),
-            others: AtomicI32::new(0),
+            tick: Atomic::new(now().wrapping_sub(1)),
+            others: Atomic::new(0),
         }
     }
 
     /// Returns the sum at a tick; `own` is exact. For the slot's CPU.
     pub(crate) fn get(&self, tick: u32, own: i32, others: impl FnOnce() -> i32) -> i32 {
-        if self.tick.load(Ordering::Relaxed) != tick {
-            self.others.store(others(), Ordering::Relaxed);
-            self.tick.store(tick, Ordering::Relaxed);
+        if self.tick.load(Relaxed) != tick {
+            self.others.store(others(), Relaxed);
+            self.tick.store(tick, Relaxed);
         }
-        own.saturating_add(self.others.load(Ordering::Relaxed))
+        own.saturating_add(self.others.load(Relaxed))
     }
 }
 
@@ -101,11 +104,11 @@ impl Sum {
 ///
 /// Each takes a share of the room that there is, so that all together never add more than twice what the
 /// program wants, and a few more than that if it wants a few.
-pub(crate) struct Room(AtomicU32);
+pub(crate) struct Room(Atomic<u32>);
 
 impl Room {
     pub(crate) const fn new() -> Self {
-        Self(AtomicU32::new(0))
+        Self(Atomic::new(0))
     }
 
     /// Would more wait than the program wants? As in mainline, one more than `most` is not too many yet.
@@ -113,7 +116,7 @@ impl Room {
     /// `waiting` is how many wait, looked at if that has to be known; `sharers` is how many share the room.
     /// For the slot's CPU.
     pub(crate) fn is_full(&self, most: u32, waiting: impl FnOnce() -> u32, sharers: u32) -> bool {
-        if self.0.load(Ordering::Relaxed) > 0 {
+        if self.0.load(Relaxed) > 0 {
             return false;
         }
         let waiting = waiting();
@@ -122,15 +125,15 @@ impl Room {
         }
         let room = most.saturating_sub(waiting).saturating_add(1);
         let share = room.checked_div(sharers).unwrap_or(room).max(1);
-        self.0.store(share, Ordering::Relaxed);
+        self.0.store(share, Relaxed);
         false
     }
 
     /// A connection was added. For the slot's CPU.
     pub(crate) fn used(&self) {
-        let left = self.0.load(Ordering::Relaxed);
+        let left = self.0.load(Relaxed);
         if left > 0 {
-            self.0.store(left.saturating_sub(1), Ordering::Relaxed);
+            self.0.store(left.saturating_sub(1), Relaxed);
         }
     }
 }

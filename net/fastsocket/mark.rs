@@ -11,7 +11,6 @@
 use core::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     ptr,
-    sync::atomic::{AtomicU64, Ordering},
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -25,6 +24,7 @@ use kernel::{
     prelude::*,
     rbtree::{RBTree, RBTreeNode},
     seq_file::{seq_print, SeqFile},
+    sync::atomic::{Atomic, Relaxed},
     sync::{rcu, Arc, SpinLock},
     task::Task,
     types::ARef,
@@ -307,7 +307,7 @@ fn runs_current() -> bool {
 /// An open file of the device: it may hold a process.
 pub(crate) struct Holder {
     /// For which scope: [`NOT_HELD`], [`FOR_ALL`], or a user.
-    held: AtomicU64,
+    held: Atomic<u64>,
 }
 
 const NOT_HELD: u64 = u64::MAX;
@@ -316,7 +316,7 @@ const FOR_ALL: u64 = u64::MAX - 1;
 impl Holder {
     pub(crate) const fn new() -> Self {
         Self {
-            held: AtomicU64::new(NOT_HELD),
+            held: Atomic::new(NOT_HELD),
         }
     }
 
@@ -336,7 +336,7 @@ impl Holder {
         let (key, process) = ((scope, self.id()), kernel::current!().into());
         let run = RBTreeNode::new(key, process, GFP_KERNEL_ACCOUNT)?;
         let mut runs = hooks::state()?.runs.lock();
-        if self.held.load(Ordering::Relaxed) != NOT_HELD {
+        if self.held.load(Relaxed) != NOT_HELD {
             return Err(EALREADY);
         }
         if runs.is_full(scope) {
@@ -344,7 +344,7 @@ impl Holder {
         }
         runs.0.insert(run);
         let held = scope.map_or(FOR_ALL, u64::from);
-        self.held.store(held, Ordering::Relaxed);
+        self.held.store(held, Relaxed);
         Ok(())
     }
 }

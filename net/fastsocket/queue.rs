@@ -4,11 +4,15 @@
 
 //! The connections that wait at a slot, in order of their arrival.
 
-use core::{
-    ptr::{self, addr_of_mut, NonNull},
-    sync::atomic::{AtomicPtr, AtomicU32, Ordering},
+use core::ptr::{self, addr_of_mut, NonNull};
+use kernel::{
+    bindings,
+    cpu::CpuId,
+    new_spinlock_bh,
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Relaxed, Release},
+    sync::spinlock_bh::SpinLockBh,
 };
-use kernel::{bindings, cpu::CpuId, new_spinlock_bh, prelude::*, sync::spinlock_bh::SpinLockBh};
 
 use crate::listener::Listener;
 
@@ -132,8 +136,8 @@ pub(crate) struct Queue {
     #[pin]
     list: SpinLockBh<List>,
     /// The first of the list: is it empty?
-    first: AtomicPtr<bindings::request_sock>,
-    length: AtomicU32,
+    first: Atomic<*mut bindings::request_sock>,
+    length: Atomic<u32>,
 }
 
 impl Queue {
@@ -147,15 +151,15 @@ impl Queue {
                 },
                 "fastsocket::queue"
             ),
-            first: AtomicPtr::new(ptr::null_mut()),
-            length: AtomicU32::new(0),
+            first: Atomic::new(ptr::null_mut()),
+            length: Atomic::new(0),
         })
     }
 
     /// How many connections wait? Any context.
     #[inline]
     pub(crate) fn length(&self) -> u32 {
-        self.length.load(Ordering::Relaxed)
+        self.length.load(Relaxed)
     }
 
     /// Does none wait? Any context.
@@ -163,7 +167,7 @@ impl Queue {
     /// What is then looked at in the socket's own queue is what was moved there until now.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.load(Ordering::Acquire).is_null()
+        self.first.load(Acquire).is_null()
     }
 
     /// Adds a connection of a socket, unless that has left `TCP_LISTEN`. Any context but hardirq.
@@ -226,8 +230,8 @@ impl Queue {
     }
 
     fn note(&self, list: &List, length: u32) {
-        self.length.store(length, Ordering::Relaxed);
-        self.first.store(list.first, Ordering::Release);
+        self.length.store(length, Relaxed);
+        self.first.store(list.first, Release);
     }
 }
 

@@ -10,15 +10,13 @@
 //! chooses on purpose, by a BPF program or `SO_INCOMING_CPU`, the choice stands, and where it falls on a
 //! member that is not spawned.
 
-use core::{
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, Ordering},
-};
+use core::ptr::{self, NonNull};
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     cpu::{self, CpuId},
     new_spinlock_bh,
     prelude::*,
+    sync::atomic::{Acquire, Atomic, Relaxed, Release},
     sync::{rcu, spinlock_bh::SpinLockBh, Arc},
 };
 
@@ -44,21 +42,21 @@ const LOOKED_AT: usize = 16;
 pub(crate) struct Peers {
     #[pin]
     changing: SpinLockBh<()>,
-    chains: KVec<AtomicPtr<Slot>>,
+    chains: KVec<Atomic<*mut Slot>>,
 }
 
 /// What puts a slot into a chain; for [`Peers`] only.
 pub(crate) struct Link {
-    next: AtomicPtr<Slot>,
+    next: Atomic<*mut Slot>,
     /// Null for the first.
-    previous: AtomicPtr<Slot>,
+    previous: Atomic<*mut Slot>,
 }
 
 impl Link {
     pub(crate) const fn new() -> Self {
         Self {
-            next: AtomicPtr::new(ptr::null_mut()),
-            previous: AtomicPtr::new(ptr::null_mut()),
+            next: Atomic::new(ptr::null_mut()),
+            previous: Atomic::new(ptr::null_mut()),
         }
     }
 }
@@ -81,7 +79,7 @@ impl Peers {
 
         let mut chains = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..cpu::nr_cpu_ids() {
-            chains.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
+            chains.push(Atomic::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
         }
         // INVARIANT: All chains are empty.
         let new = pin_init!(Self {
@@ -139,32 +137,32 @@ impl Peers {
             return;
         };
         let _changing = self.changing.lock();
-        let next = first.load(Ordering::Relaxed);
-        new.link().next.store(next, Ordering::Relaxed);
+        let next = first.load(Relaxed);
+        new.link().next.store(next, Relaxed);
         // SAFETY: By the type invariants; nothing is removed meanwhile.
         if let Some(next) = unsafe { next.as_ref() } {
             let previous = &next.link().previous;
-            previous.store(slot.as_ptr(), Ordering::Relaxed);
+            previous.store(slot.as_ptr(), Relaxed);
         }
         // INVARIANT: By the safety requirements.
-        first.store(slot.as_ptr(), Ordering::Release);
+        first.store(slot.as_ptr(), Release);
     }
 
     /// Removes a slot, which was inserted. Readers may go on using it, and find the next by it.
     pub(crate) fn remove(&self, slot: &Slot) {
         let _changing = self.changing.lock();
         let (next, previous) = (
-            slot.link().next.load(Ordering::Relaxed),
-            slot.link().previous.load(Ordering::Relaxed),
+            slot.link().next.load(Relaxed),
+            slot.link().previous.load(Relaxed),
         );
         // SAFETY: By the type invariants; nothing is removed meanwhile.
         let (after, before) = unsafe { (next.as_ref(), previous.as_ref()) };
         let at = before.map(|before| &before.link().next);
         if let Some(at) = at.or_else(|| self.chains.get(slot.cpu().index())) {
-            at.store(next, Ordering::Release);
+            at.store(next, Release);
         }
         if let Some(after) = after {
-            after.link().previous.store(previous, Ordering::Relaxed);
+            after.link().previous.store(previous, Relaxed);
         }
     }
 }
@@ -176,9 +174,9 @@ struct Chain<'g> {
 }
 
 impl<'g> Chain<'g> {
-    fn of(head: &'g AtomicPtr<Slot>, guard: &'g rcu::Guard) -> Self {
+    fn of(head: &'g Atomic<*mut Slot>, guard: &'g rcu::Guard) -> Self {
         Self {
-            at: head.load(Ordering::Acquire),
+            at: head.load(Acquire),
             _guard: guard,
         }
     }
@@ -190,7 +188,7 @@ impl<'g> Iterator for Chain<'g> {
     fn next(&mut self) -> Option<&'g Slot> {
         // SAFETY: By the invariants of `Peers`, and the guard.
         let slot = unsafe { self.at.as_ref() }?;
-        self.at = slot.link().next.load(Ordering::Acquire);
+        self.at = slot.link().next.load(Acquire);
         Some(slot)
     }
 }

@@ -13,15 +13,14 @@
 //! looks after it at each tick: it calls idle consumers to a queue that is slow ([`steal`](crate::steal)),
 //! and moves what nobody takes to the socket's own queue, of which every waiter hears ([`patience`]).
 
-use core::{
-    ptr::NonNull,
-    sync::atomic::{fence, AtomicBool, AtomicU32, AtomicUsize, Ordering},
-};
+use core::ptr::NonNull;
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings, container_of,
     cpu::{CpuId, Node as NumaNode},
     prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+    sync::barrier::smp_mb,
     sync::rcu::{self, RcuCell, Unshared},
     time::msecs_to_jiffies,
     types::ARef,
@@ -73,33 +72,33 @@ struct Limits {
 struct Duty {
     consumer: RcuCell<Pid>,
     /// The consumer, as a number.
-    id: AtomicUsize,
+    id: Atomic<usize>,
     /// How often a task has become it.
-    enlisted: AtomicU32,
+    enlisted: Atomic<u32>,
     /// It waits in `accept(2)`: that it is not at the wait queue means nothing.
-    accepts: AtomicBool,
+    accepts: Atomic<bool>,
     /// It let the queue stand: no more connections, until it is back.
-    stalled: AtomicBool,
+    stalled: Atomic<bool>,
     /// Who has become the consumer just now, as a number, or 0: slots that nobody serves may hold what
     /// came before.
-    wide: AtomicUsize,
+    wide: Atomic<usize>,
     /// The consumer is that of another slot, too: it was moved, and nobody has followed it there.
-    one_of_several: AtomicBool,
+    one_of_several: Atomic<bool>,
 }
 
 /// How the queue of a slot moves.
 struct Pace {
     /// How many connections were taken, and how many of them by idle consumers of other slots.
-    taken: AtomicU32,
-    stolen: AtomicU32,
+    taken: Atomic<u32>,
+    stolen: Atomic<u32>,
     /// For the timer: how many others had taken when it fired last, and how often in a row it was that
     /// already.
-    seen: AtomicU32,
-    still: AtomicU32,
+    seen: Atomic<u32>,
+    still: Atomic<u32>,
     age: Age,
     /// Connections wait for long here: whoever is idle may take them. The timer says so, and is armed
     /// while it is set.
-    loaded: AtomicBool,
+    loaded: Atomic<bool>,
 }
 
 /// The accept queue of a socket on one CPU.
@@ -150,20 +149,20 @@ impl Slot {
             waiters <- WaitQueue::new(),
             duty: Duty {
                 consumer: RcuCell::new(None),
-                id: AtomicUsize::new(0),
-                enlisted: AtomicU32::new(0),
-                accepts: AtomicBool::new(false),
-                stalled: AtomicBool::new(false),
-                wide: AtomicUsize::new(0),
-                one_of_several: AtomicBool::new(false),
+                id: Atomic::new(0),
+                enlisted: Atomic::new(0),
+                accepts: Atomic::new(false),
+                stalled: Atomic::new(false),
+                wide: Atomic::new(0),
+                one_of_several: Atomic::new(false),
             },
             pace: Pace {
-                taken: AtomicU32::new(0),
-                stolen: AtomicU32::new(0),
-                seen: AtomicU32::new(0),
-                still: AtomicU32::new(0),
+                taken: Atomic::new(0),
+                stolen: Atomic::new(0),
+                seen: Atomic::new(0),
+                still: Atomic::new(0),
                 age: Age::new(),
-                loaded: AtomicBool::new(false),
+                loaded: Atomic::new(false),
             },
             // SAFETY: It is the timer of a slot, that is freed a grace period after it was shut down.
             timer <- unsafe { Timer::new(tick) },
@@ -233,9 +232,7 @@ impl Slot {
         if !self.is_served(guard) {
             return Err(Unfit::Unserved);
         }
-        if self.duty.stalled.load(Ordering::Relaxed)
-            || self.queue.length() > self.socket.backlog() / 2
-        {
+        if self.duty.stalled.load(Relaxed) || self.queue.length() > self.socket.backlog() / 2 {
             return Err(Unfit::Spills);
         }
         Ok(())
@@ -248,7 +245,7 @@ impl Slot {
     #[inline]
     fn is_served(&self, guard: &rcu::Guard) -> bool {
         self.waiters.is_active()
-            || (self.duty.accepts.load(Ordering::Relaxed) && !self.socket.has_waiter(guard))
+            || (self.duty.accepts.load(Relaxed) && !self.socket.has_waiter(guard))
     }
 
     /// A connection was queued. Any context but hardirq.
@@ -257,7 +254,7 @@ impl Slot {
     /// step leaves its child in the queue, and wakes nobody.
     pub(crate) fn look_after(&self) {
         // Pairs with the one in `tick`.
-        fence(Ordering::SeqCst);
+        smp_mb();
         self.timer.arm();
     }
 
@@ -273,7 +270,7 @@ impl Slot {
 
     /// A connection was taken, or one from the socket's own queue in its turn.
     pub(crate) fn took(&self, here: CpuId) {
-        self.pace.taken.fetch_add(1, Ordering::Relaxed);
+        self.pace.taken.fetch_add(1, Relaxed);
         if here == self.cpu {
             self.attend(None);
         }
@@ -281,13 +278,13 @@ impl Slot {
 
     /// A consumer of another slot has taken a connection. That says nothing of how this one is served.
     pub(crate) fn robbed(&self) {
-        self.pace.stolen.fetch_add(1, Ordering::Relaxed);
-        self.pace.taken.fetch_add(1, Ordering::Relaxed);
+        self.pace.stolen.fetch_add(1, Relaxed);
+        self.pace.taken.fetch_add(1, Relaxed);
     }
 
     /// Is it the turn of the socket's own queue, if that has something?
     pub(crate) fn yields(&self) -> bool {
-        self.pace.taken.load(Ordering::Relaxed) % GLOBAL_SHARE == GLOBAL_SHARE - 1
+        self.pace.taken.load(Relaxed) % GLOBAL_SHARE == GLOBAL_SHARE - 1
     }
 
     /// Is the current task its consumer?
@@ -299,12 +296,12 @@ impl Slot {
     /// Returns the number of its consumer; that of no task if it had none yet.
     #[inline]
     pub(crate) fn consumer_id(&self) -> usize {
-        self.duty.id.load(Ordering::Relaxed)
+        self.duty.id.load(Relaxed)
     }
 
     /// By how much it is served already: one who chooses a CPU takes the least. Any context.
     pub(crate) fn service(&self) -> (bool, u32) {
-        let enlisted = self.duty.enlisted.load(Ordering::Relaxed);
+        let enlisted = self.duty.enlisted.load(Relaxed);
         (self.has_consumer(), enlisted)
     }
 
@@ -318,13 +315,13 @@ impl Slot {
     /// The consumer is here, and looks; it may say how it will wait.
     #[inline]
     pub(crate) fn attend(&self, waits: Option<Waits>) {
-        if self.duty.stalled.load(Ordering::Relaxed) {
-            self.duty.stalled.store(false, Ordering::Relaxed);
+        if self.duty.stalled.load(Relaxed) {
+            self.duty.stalled.store(false, Relaxed);
         }
         if let Some(waits) = waits {
             let accepts = waits == Waits::Accepting;
-            if self.duty.accepts.load(Ordering::Relaxed) != accepts {
-                self.duty.accepts.store(accepts, Ordering::Relaxed);
+            if self.duty.accepts.load(Relaxed) != accepts {
+                self.duty.accepts.store(accepts, Relaxed);
             }
         }
     }
@@ -337,13 +334,13 @@ impl Slot {
     /// May idle consumers of other slots take from it? Any context.
     #[inline]
     pub(crate) fn is_loaded(&self) -> bool {
-        self.pace.loaded.load(Ordering::Relaxed)
+        self.pace.loaded.load(Relaxed)
     }
 
     /// Says whether it is loaded; for the timer, which is armed while it is.
     fn set_loaded(&self, loaded: bool, group: Option<&Group>) {
         if self.is_loaded() != loaded {
-            self.pace.loaded.store(loaded, Ordering::Relaxed);
+            self.pace.loaded.store(loaded, Relaxed);
             if let Some(group) = group {
                 group.note_loaded(self.cpu, loaded);
             }
@@ -354,7 +351,7 @@ impl Slot {
     pub(crate) fn is_idle(&self, guard: &rcu::Guard) -> bool {
         let waits = |pid: &Pid| pid.task_state() == TaskState::Waiting;
         self.waiters.is_active()
-            && !self.duty.stalled.load(Ordering::Relaxed)
+            && !self.duty.stalled.load(Relaxed)
             && !self.has_some()
             && self.duty.consumer.get(guard).is_some_and(waits)
     }
@@ -362,7 +359,7 @@ impl Slot {
     /// Does the consumer have to look at other slots, too?
     #[inline]
     pub(crate) fn is_wide(&self) -> bool {
-        self.duty.wide.load(Ordering::Relaxed) == ffi::current_id()
+        self.duty.wide.load(Relaxed) == ffi::current_id()
     }
 
     /// The consumer has seen that those were empty. Another may be it by now, who has not.
@@ -370,22 +367,19 @@ impl Slot {
     pub(crate) fn narrow(&self) {
         if self.is_wide() {
             let me = ffi::current_id();
-            let _ = self
-                .duty
-                .wide
-                .compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.duty.wide.cmpxchg(me, 0, Relaxed);
         }
     }
 
     /// Does the consumer have to look at slots that it served before?
     #[inline]
     pub(crate) fn is_one_of_several(&self) -> bool {
-        self.duty.one_of_several.load(Ordering::Relaxed)
+        self.duty.one_of_several.load(Relaxed)
     }
 
     pub(crate) fn set_one_of_several(&self, several: bool) {
         if self.is_one_of_several() != several {
-            self.duty.one_of_several.store(several, Ordering::Relaxed);
+            self.duty.one_of_several.store(several, Relaxed);
         }
     }
 
@@ -393,9 +387,9 @@ impl Slot {
     pub(crate) fn enlist(&self, consumer: Unshared<Pid>, waits: Waits) {
         // Readers are done with the one before when its reference is dropped.
         self.duty.consumer.set(Some(consumer));
-        self.duty.id.store(ffi::current_id(), Ordering::Relaxed);
-        self.duty.enlisted.fetch_add(1, Ordering::Relaxed);
-        self.duty.wide.store(ffi::current_id(), Ordering::Relaxed);
+        self.duty.id.store(ffi::current_id(), Relaxed);
+        self.duty.enlisted.fetch_add(1, Relaxed);
+        self.duty.wide.store(ffi::current_id(), Relaxed);
         self.attend(Some(waits));
     }
 
@@ -407,28 +401,28 @@ impl Slot {
     /// Looks after a queue that is not empty. Softirq.
     fn tick(&self, guard: &rcu::Guard) {
         // Who queues a connection after this look finds the timer to be armed: it no longer is.
-        fence(Ordering::SeqCst);
+        smp_mb();
         let group = self.socket.group(guard);
         if self.queue.is_empty() {
-            self.pace.still.store(0, Ordering::Relaxed);
+            self.pace.still.store(0, Relaxed);
             self.set_loaded(false, group);
             return;
         }
 
-        let taken = self.pace.taken.load(Ordering::Relaxed);
+        let taken = self.pace.taken.load(Relaxed);
         let late = steal::late(self.pace.age.tick(taken, self.queue.length()));
         self.set_loaded(late, group);
         if let Some(group) = group.filter(|_| late) {
             group.wake_idle(self, guard);
         }
 
-        let served = taken.wrapping_sub(self.pace.stolen.load(Ordering::Relaxed));
-        let still = if self.pace.seen.swap(served, Ordering::Relaxed) == served {
-            self.pace.still.load(Ordering::Relaxed).saturating_add(1)
+        let served = taken.wrapping_sub(self.pace.stolen.load(Relaxed));
+        let still = if self.pace.seen.xchg(served, Relaxed) == served {
+            self.pace.still.load(Relaxed).saturating_add(1)
         } else {
             0
         };
-        self.pace.still.store(still, Ordering::Relaxed);
+        self.pace.still.store(still, Relaxed);
 
         let consumer = self
             .duty
@@ -447,9 +441,9 @@ impl Slot {
                 msecs_to_jiffies(PATIENCE_RUNNING_MS) as u32,
             )
         {
-            self.duty.stalled.store(true, Ordering::Relaxed);
+            self.duty.stalled.store(true, Relaxed);
             if consumer == TaskState::Gone {
-                self.duty.accepts.store(false, Ordering::Relaxed);
+                self.duty.accepts.store(false, Relaxed);
             }
             let moved = self.queue.move_some(&self.socket, PUSHED_AT_ONCE);
             self.socket.wake(moved);

@@ -5,7 +5,6 @@
 //! Statistics: counters of each network namespace and CPU, in `/proc/net/fsocket_stats` and
 //! `/proc/net/hash_stat`.
 
-use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::{
     c_str,
     cpu::CpuId,
@@ -16,6 +15,7 @@ use kernel::{
     percpu::SharedPerCpu,
     prelude::*,
     seq_file::{seq_print, SeqFile},
+    sync::atomic::{Atomic, Relaxed},
     sync::rcu,
 };
 
@@ -74,7 +74,7 @@ const HASH_STAT: &[(&str, Counter)] = &[
 ];
 
 /// The counters of one CPU. A CPU counts in its own only, but process and softirq may meet there.
-type Counters = [AtomicU64; COUNTERS];
+type Counters = [Atomic<u64>; COUNTERS];
 
 /// The counters of a network namespace.
 pub(crate) struct Stats {
@@ -109,7 +109,7 @@ impl Stats {
     pub(crate) fn add(net: &Namespace, cpu: CpuId, counter: Counter, n: u64, guard: &rcu::Guard) {
         if let Some(stats) = Self::get(net, guard) {
             if let Some(cell) = stats.counters.on(cpu).get(counter as usize) {
-                cell.fetch_add(n, Ordering::Relaxed);
+                cell.fetch_add(n, Relaxed);
             }
         }
     }
@@ -118,7 +118,7 @@ impl Stats {
     fn show(&self, m: &SeqFile, columns: &[(&str, Counter)]) -> Result {
         let read = |cpu: &Counters, counter: Counter| {
             let cell = cpu.get(counter as usize);
-            cell.map_or(0, |cell| cell.load(Ordering::Relaxed))
+            cell.map_or(0, |cell| cell.load(Relaxed))
         };
 
         seq_print!(m, "{:<6}", "cpu");

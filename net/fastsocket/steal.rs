@@ -11,11 +11,11 @@
 //! is written when that changes only, so that a consumer who is about to sleep reads one clean line to
 //! learn that there is nothing to steal.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use kernel::{
     alloc::Flags,
     cpu::{self, CpuId},
     prelude::*,
+    sync::atomic::{Atomic, Relaxed},
     time::msecs_to_jiffies,
 };
 
@@ -37,16 +37,16 @@ pub(crate) fn late(ticks: u32) -> bool {
 /// It follows one connection at a time: the last one that was queued when the one before it was taken.
 pub(crate) struct Age {
     /// How many will have been taken when the one that is followed is.
-    mark: AtomicU32,
+    mark: Atomic<u32>,
     /// How many ticks it has waited.
-    ticks: AtomicU32,
+    ticks: Atomic<u32>,
 }
 
 impl Age {
     pub(crate) const fn new() -> Self {
         Self {
-            mark: AtomicU32::new(0),
-            ticks: AtomicU32::new(0),
+            mark: Atomic::new(0),
+            ticks: Atomic::new(0),
         }
     }
 
@@ -54,29 +54,28 @@ impl Age {
     ///
     /// `taken` is how many connections were taken until now, `queued` how many wait.
     pub(crate) fn tick(&self, taken: u32, queued: u32) -> u32 {
-        let left = self.mark.load(Ordering::Relaxed).wrapping_sub(taken);
+        let left = self.mark.load(Relaxed).wrapping_sub(taken);
         let waits = (1..=queued).contains(&left);
         let ticks = if waits {
-            self.ticks.load(Ordering::Relaxed).saturating_add(1)
+            self.ticks.load(Relaxed).saturating_add(1)
         } else {
-            self.mark
-                .store(taken.wrapping_add(queued), Ordering::Relaxed);
+            self.mark.store(taken.wrapping_add(queued), Relaxed);
             0
         };
-        self.ticks.store(ticks, Ordering::Relaxed);
+        self.ticks.store(ticks, Relaxed);
         ticks
     }
 }
 
 /// Of which CPUs the slots are loaded: a bit for each. It is read by all who have nothing to do, and
 /// written when that changes.
-pub(crate) struct LoadedCpus(KVec<AtomicUsize>);
+pub(crate) struct LoadedCpus(KVec<Atomic<usize>>);
 
 impl LoadedCpus {
     pub(crate) fn new(flags: Flags) -> Result<Self> {
         let mut words = KVec::new();
         for _ in 0..cpu::nr_cpu_ids().div_ceil(usize::BITS) {
-            words.push(AtomicUsize::new(0), flags)?;
+            words.push(Atomic::new(0), flags)?;
         }
         Ok(Self(words))
     }
@@ -86,9 +85,9 @@ impl LoadedCpus {
         let bit = 1 << (cpu.as_u32() % usize::BITS);
         if let Some(word) = self.0.get((cpu.as_u32() / usize::BITS) as usize) {
             if loaded {
-                word.fetch_or(bit, Ordering::Relaxed);
+                word.fetch_or(bit, Relaxed);
             } else {
-                word.fetch_and(!bit, Ordering::Relaxed);
+                word.fetch_and(!bit, Relaxed);
             }
         }
     }
@@ -96,7 +95,7 @@ impl LoadedCpus {
     /// Any context.
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
-        let words = self.0.iter().map(|word| word.load(Ordering::Relaxed));
+        let words = self.0.iter().map(|word| word.load(Relaxed));
         set_bits(words).filter_map(CpuId::from_u32)
     }
 }

@@ -11,8 +11,8 @@
 use crate::{
     bindings,
     cpu::{nr_cpu_ids, CpuId},
+    sync::atomic::{Atomic, Relaxed},
 };
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// One of the kernel's masks of processors.
 ///
@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// The pointer is to a bitmap of at least [`nr_cpu_ids()`] bits that is there forever, and only
 /// changes by atomic operations.
-struct Mask(*const AtomicUsize);
+struct Mask(*const Atomic<usize>);
 
 impl Mask {
     #[inline]
@@ -44,7 +44,7 @@ impl Mask {
         let (word, bit) = (cpu / usize::BITS, cpu % usize::BITS);
         // SAFETY: By the type invariants, since `cpu` is below `nr_cpu_ids`.
         let word = unsafe { &*self.0.add(word as usize) };
-        word.load(Ordering::Relaxed) & (1 << bit) != 0
+        word.load(Relaxed) & (1 << bit) != 0
     }
 }
 

@@ -40,17 +40,17 @@ use core::{
 /// # Examples
 ///
 /// ```
-/// use core::sync::atomic::{AtomicU64, Ordering};
 /// use kernel::{cpu::CpuId, cpumask::possible_cpus, percpu::SharedPerCpu};
+/// use kernel::sync::atomic::{Atomic, Relaxed};
 ///
-/// let hits = SharedPerCpu::<AtomicU64>::zeroed(GFP_KERNEL)?;
+/// let hits = SharedPerCpu::<Atomic<u64>>::zeroed(GFP_KERNEL)?;
 ///
-/// hits.on(CpuId::current()).fetch_add(1, Ordering::Relaxed);
+/// hits.on(CpuId::current()).fetch_add(1, Relaxed);
 /// for cpu in possible_cpus() {
-///     hits.on(cpu).fetch_add(1, Ordering::Relaxed);
+///     hits.on(cpu).fetch_add(1, Relaxed);
 /// }
 ///
-/// let all: u64 = hits.iter().map(|(_, hits)| hits.load(Ordering::Relaxed)).sum();
+/// let all: u64 = hits.iter().map(|(_, hits)| hits.load(Relaxed)).sum();
 /// assert_eq!(all, possible_cpus().count() as u64 + 1);
 /// # Ok::<(), Error>(())
 /// ```

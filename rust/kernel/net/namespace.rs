@@ -18,7 +18,10 @@ use crate::{
     ffi::{c_int, c_uint, c_void},
     init::PinInit,
     prelude::*,
-    sync::rcu,
+    sync::{
+        atomic::{Acquire, Atomic, Release},
+        rcu,
+    },
     types::Opaque,
 };
 use core::{
@@ -27,7 +30,6 @@ use core::{
     mem::{size_of, MaybeUninit},
     ops::Deref,
     ptr::{addr_of, addr_of_mut, NonNull},
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering},
 };
 
 /// A network namespace.
@@ -164,7 +166,7 @@ pub trait PerNet: Keyed {
 /// `value` is initialised while `live` is set, and a grace period passes between that being unset
 /// and `value` being dropped.
 struct Slot<T> {
-    live: AtomicBool,
+    live: Atomic<bool>,
     value: MaybeUninit<T>,
 }
 
@@ -179,7 +181,7 @@ impl<T> Slot<T> {
     unsafe fn live<'a>(slot: NonNull<Self>) -> Option<&'a T> {
         // SAFETY: By the safety requirements.
         let slot = unsafe { slot.as_ref() };
-        if !slot.live.load(Ordering::Acquire) {
+        if !slot.live.load(Acquire) {
             return None;
         }
         // SAFETY: By the type invariants, it is initialised.
@@ -199,8 +201,8 @@ impl<T> Slot<T> {
 ///   passes between its being zeroed and the slots being freed.
 pub struct Key<T> {
     id: UnsafeCell<c_uint>,
-    published: AtomicU32,
-    used: AtomicBool,
+    published: Atomic<u32>,
+    used: Atomic<bool>,
     _data: PhantomData<fn() -> T>,
 }
 
@@ -214,8 +216,8 @@ impl<T> Key<T> {
         // INVARIANT: Nothing is registered.
         Self {
             id: UnsafeCell::new(0),
-            published: AtomicU32::new(0),
-            used: AtomicBool::new(false),
+            published: Atomic::new(0),
+            used: Atomic::new(false),
             _data: PhantomData,
         }
     }
@@ -223,7 +225,7 @@ impl<T> Key<T> {
     /// Returns the slot of a namespace, if the id is published.
     #[inline]
     fn slot(&self, net: &Namespace, guard: &rcu::Guard) -> Option<NonNull<Slot<T>>> {
-        match self.published.load(Ordering::Acquire) {
+        match self.published.load(Acquire) {
             0 => None,
             id => generic(net, id, guard).map(NonNull::cast),
         }
@@ -252,8 +254,8 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
         .cast();
     // SAFETY: The namespace is valid by its type invariants; C code replaces the pointer
     // atomically.
-    let array: &AtomicPtr<bindings::net_generic> = unsafe { AtomicPtr::from_ptr(field) };
-    let array = array.load(Ordering::Acquire);
+    let array: &Atomic<*mut bindings::net_generic> = unsafe { Atomic::from_ptr(field) };
+    let array = array.load(Acquire);
     // SAFETY: There is an array for as long as there is the namespace, and the guard keeps this
     // one. Its first words are the header.
     let len = unsafe { (*array).__bindgen_anon_1.s.as_ref().len };
@@ -273,11 +275,11 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
 /// # Examples
 ///
 /// ```
-/// use core::sync::atomic::{AtomicU32, Ordering};
 /// use kernel::net::namespace::{per_net_key, Namespace, NamespaceRef, PerNet, Registration};
-/// use kernel::{c_str, net::proc, seq_file::{seq_print, SeqFile}, sync::rcu};
+/// use kernel::sync::{atomic::{Atomic, Relaxed}, rcu};
+/// use kernel::{c_str, net::proc, seq_file::{seq_print, SeqFile}};
 ///
-/// struct Hits(AtomicU32);
+/// struct Hits(Atomic<u32>);
 ///
 /// per_net_key!(Hits);
 ///
@@ -286,13 +288,13 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
 ///         &[proc::File::new(c_str!("rust_doctest_hits"), Hits::show)];
 ///
 ///     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
-///         Self(AtomicU32::new(7))
+///         Self(Atomic::new(7))
 ///     }
 /// }
 ///
 /// impl Hits {
 ///     fn show(&self, _net: &Namespace, m: &SeqFile) -> Result {
-///         seq_print!(m, "{}\n", self.0.load(Ordering::Relaxed));
+///         seq_print!(m, "{}\n", self.0.load(Relaxed));
 ///         Ok(())
 ///     }
 /// }
@@ -303,7 +305,7 @@ fn generic(net: &Namespace, id: c_uint, _guard: &rcu::Guard) -> Option<NonNull<c
 /// let registration = KBox::pin_init(Registration::<Hits>::new(), GFP_KERNEL)?;
 /// let guard = rcu::Guard::new();
 /// let hits = Hits::get(net, &guard).ok_or(ENOENT)?;
-/// assert_eq!(hits.0.fetch_add(1, Ordering::Relaxed), 7);
+/// assert_eq!(hits.0.fetch_add(1, Relaxed), 7);
 /// drop(guard);
 ///
 /// // It can only be registered once.
@@ -348,7 +350,7 @@ impl<T: PerNet> Registration<T> {
     fn register() -> impl PinInit<Opaque<bindings::pernet_operations>, Error> {
         let init = |slot: *mut Opaque<bindings::pernet_operations>| {
             let key = T::key();
-            if key.used.swap(true, Ordering::Acquire) {
+            if key.used.xchg(true, Acquire) {
                 return Err(EBUSY);
             }
 
@@ -370,10 +372,8 @@ impl<T: PerNet> Registration<T> {
             match result {
                 // SAFETY: Nobody writes the id now that it is assigned.
                 // INVARIANT: Every namespace has a slot now.
-                Ok(()) => key
-                    .published
-                    .store(unsafe { *key.id.get() }, Ordering::Release),
-                Err(_) => key.used.store(false, Ordering::Release),
+                Ok(()) => key.published.store(unsafe { *key.id.get() }, Release),
+                Err(_) => key.used.store(false, Release),
             }
             result
         };
@@ -409,7 +409,7 @@ impl<T: PerNet> Registration<T> {
         // SAFETY: It is a zeroed slot.
         let live = unsafe { &*addr_of!((*slot.as_ptr()).live) };
         // INVARIANT: The value is initialised.
-        live.store(true, Ordering::Release);
+        live.store(true, Release);
         0
     }
 
@@ -425,7 +425,7 @@ impl<T: PerNet> Registration<T> {
         if let Some(slot) = unsafe { T::key().own_slot(net) } {
             // SAFETY: The slot stays until after `exit_net`.
             let live = unsafe { &*addr_of!((*slot.as_ptr()).live) };
-            live.store(false, Ordering::Release);
+            live.store(false, Release);
         }
     }
 
@@ -457,10 +457,10 @@ impl<T: PerNet> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         let key = T::key();
         // INVARIANT: A grace period passes in `unregister_pernet_subsys`, before slots are freed.
-        key.published.store(0, Ordering::Release);
+        key.published.store(0, Release);
         // SAFETY: By the type invariants, it is registered.
         unsafe { bindings::unregister_pernet_subsys(self.ops.get()) };
-        key.used.store(false, Ordering::Release);
+        key.used.store(false, Release);
     }
 }
 

@@ -16,17 +16,11 @@ use crate::{
     bindings,
     init::{InPlaceInit, PinInit},
     macros::pin_data,
+    sync::atomic::{Acquire, Atomic, Full},
     try_pin_init,
     types::Opaque,
 };
-use core::{
-    marker::PhantomData,
-    mem::ManuallyDrop,
-    ops::Deref,
-    pin::Pin,
-    ptr::NonNull,
-    sync::atomic::{AtomicPtr, Ordering},
-};
+use core::{marker::PhantomData, mem::ManuallyDrop, ops::Deref, pin::Pin, ptr::NonNull};
 
 /// An RCU read-side critical section, which lasts until this is dropped.
 ///
@@ -262,15 +256,15 @@ unsafe extern "C" fn free_node<T>(head: *mut bindings::callback_head) {
 /// # Examples
 ///
 /// ```
-/// use core::sync::atomic::{AtomicU32, Ordering};
+/// use kernel::sync::atomic::{Atomic, Relaxed};
 /// use kernel::sync::rcu::{self, RcuCell, Retire, Unshared};
 ///
-/// static DROPPED: AtomicU32 = AtomicU32::new(0);
+/// static DROPPED: Atomic<u32> = Atomic::new(0);
 ///
 /// struct Config(u32);
 /// impl Drop for Config {
 ///     fn drop(&mut self) {
-///         DROPPED.fetch_add(self.0, Ordering::Relaxed);
+///         DROPPED.fetch_add(self.0, Relaxed);
 ///     }
 /// }
 /// // SAFETY: This is no module, and does not go. The drop retires nothing.
@@ -290,11 +284,11 @@ unsafe extern "C" fn free_node<T>(head: *mut bindings::callback_head) {
 /// drop(guard);
 ///
 /// rcu::rcu_barrier();
-/// assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
+/// assert_eq!(DROPPED.load(Relaxed), 1);
 ///
 /// // No reader has a reference to what is in a cell that goes.
 /// drop(cell);
-/// assert_eq!(DROPPED.load(Ordering::Relaxed), 11);
+/// assert_eq!(DROPPED.load(Relaxed), 11);
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -305,7 +299,7 @@ unsafe extern "C" fn free_node<T>(head: *mut bindings::callback_head) {
 /// assert!(seen.is_none());
 /// ```
 pub struct RcuCell<T: Retire> {
-    ptr: AtomicPtr<T>,
+    ptr: Atomic<*mut T>,
     _owns: PhantomData<Unshared<T>>,
 }
 
@@ -314,7 +308,7 @@ impl<T: Retire> RcuCell<T> {
     pub fn new(value: Option<Unshared<T>>) -> Self {
         // INVARIANT: The pointer is as `into_ptr` makes it.
         Self {
-            ptr: AtomicPtr::new(Self::into_ptr(value)),
+            ptr: Atomic::new(Self::into_ptr(value)),
             _owns: PhantomData,
         }
     }
@@ -324,7 +318,7 @@ impl<T: Retire> RcuCell<T> {
     /// Whatever was written to the value before it was put here is seen.
     #[inline]
     pub fn get<'g>(&'g self, _guard: &'g Guard) -> Option<&'g T> {
-        let ptr = self.ptr.load(Ordering::Acquire);
+        let ptr = self.ptr.load(Acquire);
         // SAFETY: By the type invariants. It may be replaced at once, but then it is not dropped before
         // the critical section of the guard is left.
         unsafe { ptr.as_ref() }
@@ -335,7 +329,7 @@ impl<T: Retire> RcuCell<T> {
     /// Any context.
     pub fn set(&self, value: Option<Unshared<T>>) {
         // INVARIANT: The pointer is as `into_ptr` makes it; the old one is no longer here.
-        let old = self.ptr.swap(Self::into_ptr(value), Ordering::AcqRel);
+        let old = self.ptr.xchg(Self::into_ptr(value), Full);
         if let Some(old) = NonNull::new(old) {
             // SAFETY: By the type invariants it is from `into_raw`, and nobody else got it from here.
             unsafe { retire(old) };
