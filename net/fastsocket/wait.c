@@ -119,11 +119,14 @@ int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
 	DEFINE_WAIT(at_slot);
 	int err = 0;
 
+	/*
+	 * Awake until it is at both: a wake-up between them would take it off
+	 * the first again.
+	 */
 	if (wq)
-		prepare_to_wait_exclusive(&wq->wait, &at_slot,
-					  TASK_INTERRUPTIBLE);
-	prepare_to_wait_exclusive(sk_sleep(sk), &at_socket,
-				  TASK_INTERRUPTIBLE);
+		add_wait_queue_exclusive(&wq->wait, &at_slot);
+	add_wait_queue_exclusive(sk_sleep(sk), &at_socket);
+	set_current_state(TASK_INTERRUPTIBLE);
 
 	if (ready(data))
 		goto out;
