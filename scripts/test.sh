@@ -127,8 +127,9 @@ for suite in "${suites[@]}"; do
 	running=''
 done
 
-for b in "${failures[@]}"; do echo "# failed: $b"; done
 time_table
+# The last, since it is what one wants to know.
+for b in "${failures[@]}"; do echo "# failed: $b"; done
 echo "# $((SECONDS - begin)) s"
 # What was cut short says nothing of the next time.
 [ $# -gt 0 ] || [ $((SECONDS - begin)) -ge "$all" ] || echo $((SECONDS - begin)) >"$took"

@@ -88,7 +88,7 @@ start() {
 	{
 		guest "$@"
 		echo $? >"$BUILD/logs/$name.status"
-	} | sed -u "/^# time: /!s/^# /# $name: /" &
+	} | sed -u "/^[# ]*time: /!s/^# /# $name: /" &
 	started[$name]=$!
 }
 finish() {
