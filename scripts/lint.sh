@@ -54,6 +54,7 @@ if [ "${1:-}" = --fix ]; then
 fi
 
 run 'splat detector' scripts/splat.sh --self-test
+run rooms scripts/rooms.sh --check
 run shellcheck shellcheck -x "${sh[@]}"
 run 'rustfmt, kernel' rustfmt_kernel
 run 'rustfmt, tools' scripts/tools.sh fmt-check

@@ -33,7 +33,7 @@ functions() {
 			/Section .*__jump_table/ { on = 1; next } /^  }/ { on = 0 }
 			on { n++ }
 			on && n % 3 == 1 { at = $3 " " tolower(substr($4, 3)) }
-			on && n % 3 == 0 && $3 == "fastsocket_enabled" { print "BRANCH", at }'
+			on && n % 3 == 0 && $3 ~ /^fastsocket_(listen|placement|control)_enabled$/ { print "BRANCH", at }'
 		llvm-nm-19 --print-size --radix=d --defined-only "$1" | awk 'NF == 4 && $3 ~ /[tT]/ { print "SIZE", $4, $2 + 0 }'
 		llvm-objdump-19 -d -r --no-show-raw-insn "$1"
 	} | awk '
@@ -105,7 +105,7 @@ rule
 echo
 echo "Added, built in (net/fastsocket, llvm-size-19):"
 echo
-llvm-size-19 "$new"/net/fastsocket/{hooks,listener,wait,task,syscall,trace}.o | sed "s,$new/,,; s/^/  /"
+llvm-size-19 "$new"/net/fastsocket/{listen/{hooks,listener,wait,trace},placement/task,control/{hooks,process,syscall}}.o | sed "s,$new/,,; s/^/  /"
 echo
 echo "Structures: bytes, stock and patched; for the groups of struct tcp_sock, where they begin:"
 echo

@@ -11,25 +11,47 @@
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
-/* On while fastsocket.ko is loaded. */
-DECLARE_STATIC_KEY_FALSE(fastsocket_enabled);
-
-void __fastsocket_forked(struct task_struct *child);
-void __fastsocket_left(void);
+/* On while tasks may serve CPUs, and while sockets may be spawned. */
+DECLARE_STATIC_KEY_FALSE(fastsocket_placement_enabled);
+DECLARE_STATIC_KEY_FALSE(fastsocket_listen_enabled);
 
 /**
- * fastsocket_forked() - current has made a child or a thread.
- * @child: what it made, that has not run yet.
- *
- * A task that fastsocket bound to a CPU gives that on as if the user had
- * asked for it; this takes it back.
- *
- * Context: process, may sleep.
+ * struct fastsocket_placement_ops - what fastsocket.ko does about tasks.
+ * @left: process context: current, which serves a CPU, does not any more,
+ *	since it executes another program or, with PF_EXITING, exits.
+ */
+struct fastsocket_placement_ops {
+	void (*left)(void);
+};
+
+void __fastsocket_left(void);
+
+bool __fastsocket_wakes_here(const struct task_struct *task);
+
+/**
+ * fastsocket_forked() - a task was made.
+ * @child: the task, a copy of current.
  */
 static inline void fastsocket_forked(struct task_struct *child)
 {
-	if (static_branch_unlikely(&fastsocket_enabled) && child->fastsocket_cpu)
-		__fastsocket_forked(child);
+	if (static_branch_unlikely(&fastsocket_placement_enabled))
+		child->fastsocket_cpu = 0;
+}
+
+/**
+ * fastsocket_wakes_here() - is a task to run on this CPU?
+ * @task: a task that is woken.
+ *
+ * So it is if it serves this CPU, where something for it has arrived, and if
+ * the CPU is free. On a CPU that something else runs on, as a client on the
+ * same machine does, the scheduler knows better.
+ *
+ * Context: any, preemption is off.
+ */
+static inline bool fastsocket_wakes_here(const struct task_struct *task)
+{
+	return static_branch_unlikely(&fastsocket_placement_enabled) &&
+	       task->fastsocket_cpu && __fastsocket_wakes_here(task);
 }
 
 /**
@@ -39,7 +61,7 @@ static inline void fastsocket_forked(struct task_struct *child)
  */
 static inline void fastsocket_execed(void)
 {
-	if (static_branch_unlikely(&fastsocket_enabled) && current->fastsocket_cpu)
+	if (static_branch_unlikely(&fastsocket_placement_enabled) && current->fastsocket_cpu)
 		__fastsocket_left();
 }
 
@@ -50,7 +72,7 @@ static inline void fastsocket_execed(void)
  */
 static inline void fastsocket_exited(void)
 {
-	if (static_branch_unlikely(&fastsocket_enabled) && current->fastsocket_cpu)
+	if (static_branch_unlikely(&fastsocket_placement_enabled) && current->fastsocket_cpu)
 		__fastsocket_left();
 }
 
@@ -60,11 +82,11 @@ static inline void fastsocket_exited(void)
  *
  * A listening socket that many workers watch is asked on all CPUs.
  *
- * Return: true for a socket, false while fastsocket.ko is not loaded.
+ * Return: true for a socket, false while no socket is spawned.
  */
 static inline bool fastsocket_is_socket(struct file *file)
 {
-	return static_branch_unlikely(&fastsocket_enabled) &&
+	return static_branch_unlikely(&fastsocket_listen_enabled) &&
 	       sock_from_file(file);
 }
 
@@ -72,6 +94,11 @@ static inline bool fastsocket_is_socket(struct file *file)
 
 static inline void fastsocket_forked(struct task_struct *child)
 {
+}
+
+static inline bool fastsocket_wakes_here(const struct task_struct *task)
+{
+	return false;
 }
 
 static inline void fastsocket_execed(void)

@@ -16,7 +16,6 @@
 #include <linux/types.h>
 #include <net/inet_connection_sock.h>
 
-struct cred;
 struct file;
 struct module;
 struct pid;
@@ -27,7 +26,7 @@ struct socket_wq;
 struct task_struct;
 
 /**
- * struct fastsocket_ops - what fastsocket.ko does at the hooks.
+ * struct fastsocket_listen_ops - what fastsocket.ko does for spawned sockets.
  * @owner: the module; a reference is held for each spawned socket, until the
  *	last request that counts at one of its slots is freed.
  * @unused: any context: the last reference to a slot is gone. Returns whether
@@ -55,14 +54,8 @@ struct task_struct;
  *	has left TCP_LISTEN; what waits at its slots must go to its own queue.
  * @destroy: softirq, or process with BHs off: the socket is closed for good; it
  *	may have become a connection since it listened. Returns as @unused.
- * @listened: process context, may sleep: listen(2) succeeded on @sock, which
- *	may be spawned, and stays open during the call.
- * @forked: process context, may sleep: current, which serves a CPU, has made
- *	@child, which has not run yet.
- * @left: process context, may sleep: current, which serves a CPU, does not any
- *	more, since it executes another program or, with PF_EXITING, exits.
  */
-struct fastsocket_ops {
+struct fastsocket_listen_ops {
 	struct module *owner;
 	bool (*unused)(struct fastsocket_slot *slot);
 	int (*requests)(struct fastsocket_slots *slots, bool young);
@@ -81,12 +74,23 @@ struct fastsocket_ops {
 	u32 (*backlog)(struct fastsocket_slots *slots);
 	void (*listen_stop)(struct fastsocket_slots *slots);
 	bool (*destroy)(struct fastsocket_slots *slots);
+};
+
+/**
+ * struct fastsocket_control_ops - whom fastsocket.ko is asked to spawn for.
+ * @owner: the module.
+ * @listened: process context, may sleep: listen(2) succeeded on @sock, which
+ *	may be spawned, and stays open during the call.
+ */
+struct fastsocket_control_ops {
+	struct module *owner;
 	void (*listened)(struct socket *sock);
-	void (*forked)(struct task_struct *child);
-	void (*left)(void);
 };
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
+
+/* On while listen(2) is to be looked at. */
+DECLARE_STATIC_KEY_FALSE(fastsocket_control_enabled);
 
 bool __fastsocket_is_full(const struct sock *sk);
 bool __fastsocket_queue_add(struct sock *sk, struct request_sock *req,
@@ -115,7 +119,7 @@ static inline bool fastsocket_queue_add(struct sock *sk,
 					struct request_sock *req,
 					struct sock *child)
 {
-	return static_branch_unlikely(&fastsocket_enabled) &&
+	return static_branch_unlikely(&fastsocket_listen_enabled) &&
 	       __fastsocket_queue_add(sk, req, child);
 }
 
@@ -131,7 +135,7 @@ static inline void fastsocket_data_ready(struct sock *sk,
 {
 	void (*data_ready)(struct sock *sk);
 
-	if (static_branch_unlikely(&fastsocket_enabled) &&
+	if (static_branch_unlikely(&fastsocket_listen_enabled) &&
 	    __fastsocket_data_ready(sk, child))
 		return;
 	data_ready = READ_ONCE(sk->sk_data_ready);
@@ -147,7 +151,7 @@ static inline void fastsocket_data_ready(struct sock *sk,
 static inline bool tcp_acceptq_is_full(const struct sock *sk)
 {
 	return sk_acceptq_is_full(sk) ||
-	       (static_branch_unlikely(&fastsocket_enabled) &&
+	       (static_branch_unlikely(&fastsocket_listen_enabled) &&
 		__fastsocket_is_full(sk));
 }
 
@@ -163,7 +167,7 @@ static inline bool tcp_acceptq_is_full(const struct sock *sk)
 static inline struct request_sock *
 fastsocket_accept(struct sock *sk, const struct proto_accept_arg *arg)
 {
-	if (static_branch_unlikely(&fastsocket_enabled))
+	if (static_branch_unlikely(&fastsocket_listen_enabled))
 		return __fastsocket_accept(sk, arg->flags);
 	return NULL;
 }
@@ -181,7 +185,7 @@ fastsocket_accept(struct sock *sk, const struct proto_accept_arg *arg)
 static inline void fastsocket_poll_wait(struct file *file, struct sock *sk,
 					poll_table *wait)
 {
-	if (static_branch_unlikely(&fastsocket_enabled))
+	if (static_branch_unlikely(&fastsocket_listen_enabled))
 		__fastsocket_poll_wait(file, sk, wait);
 }
 
@@ -196,7 +200,7 @@ static inline void fastsocket_poll_wait(struct file *file, struct sock *sk,
 static inline struct sock *fastsocket_select(struct sock *sk,
 					     const struct sock_reuseport *reuse)
 {
-	if (static_branch_unlikely(&fastsocket_enabled) && sk && sk_is_tcp(sk))
+	if (static_branch_unlikely(&fastsocket_listen_enabled) && sk && sk_is_tcp(sk))
 		return __fastsocket_select(sk, reuse);
 	return sk;
 }
@@ -212,7 +216,7 @@ static inline u32 fastsocket_queued(const struct sock *sk)
 {
 	u32 queued = READ_ONCE(sk->sk_ack_backlog);
 
-	if (static_branch_unlikely(&fastsocket_enabled))
+	if (static_branch_unlikely(&fastsocket_listen_enabled))
 		queued += __fastsocket_queued(sk);
 	return queued;
 }
@@ -223,7 +227,7 @@ static inline u32 fastsocket_queued(const struct sock *sk)
  */
 static inline void fastsocket_listen_stop(struct sock *sk)
 {
-	if (static_branch_unlikely(&fastsocket_enabled))
+	if (static_branch_unlikely(&fastsocket_listen_enabled))
 		__fastsocket_listen_stop(sk);
 }
 
@@ -233,7 +237,7 @@ static inline void fastsocket_listen_stop(struct sock *sk)
  */
 static inline void fastsocket_destroy(struct sock *sk)
 {
-	if (static_branch_unlikely(&fastsocket_enabled))
+	if (static_branch_unlikely(&fastsocket_listen_enabled))
 		__fastsocket_destroy(sk);
 }
 
@@ -245,66 +249,38 @@ static inline void fastsocket_destroy(struct sock *sk)
  */
 static inline void fastsocket_listened(struct socket *sock)
 {
-	if (static_branch_unlikely(&fastsocket_enabled))
+	if (static_branch_unlikely(&fastsocket_control_enabled))
 		__fastsocket_listened(sock);
 }
 
 /* For fastsocket.ko; each is described where it is defined. */
 
-enum fastsocket_task_state {
-	FASTSOCKET_TASK_GONE,
-	FASTSOCKET_TASK_STOPPED,
-	FASTSOCKET_TASK_WAITING,
-	FASTSOCKET_TASK_RUNNING,
-};
-
-/* hooks.c */
-int fastsocket_register(const struct fastsocket_ops *ops);
-void fastsocket_unregister(void);
+/* listen/hooks.c */
+int fastsocket_listen_register(const struct fastsocket_listen_ops *ops);
+void fastsocket_listen_unregister(void);
 int fastsocket_attach(struct socket *sock, struct fastsocket_slots *slots);
 void fastsocket_detach(struct sock *sk);
 
-/* listener.c */
+/* listen/listener.c */
 struct fastsocket_slots *fastsocket_sibling(const struct sock *sk);
 bool fastsocket_shares(const struct sock *sk, const struct sock *peer);
-void fastsocket_address(const struct sock *sk, struct sockaddr_storage *address);
 void fastsocket_requeue(struct sock *sk, struct request_sock *first,
 			struct request_sock *last, u32 number);
 struct request_sock *fastsocket_take(struct sock *sk);
+struct socket *fastsocket_from_fd(unsigned int fd, struct file **file);
+struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 
-/* wait.c */
+/* listen/wait.c */
 void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
 			  poll_table *wait);
 bool fastsocket_polling(const poll_table *wait);
-bool fastsocket_wake(struct socket_wq *wq);
+void fastsocket_wake(struct socket_wq *wq);
 void fastsocket_rewake(struct sock *sk, int number);
 long fastsocket_rcvtimeo(struct sock *sk, int flags);
 int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
 		    bool (*ready)(void *data), void *data);
 
-/* task.c */
-int fastsocket_wish(struct task_struct *task, unsigned long *bits);
-bool fastsocket_is_program(void);
-int fastsocket_bound_cpu(struct task_struct *task);
-void fastsocket_set_served_cpu(struct task_struct *task, int cpu);
-int fastsocket_served_cpu(void);
-const struct cred *fastsocket_get_cred(void);
-void fastsocket_put_cred(const struct cred *cred);
-bool fastsocket_may_bind(const struct cred *binder);
-int fastsocket_pin(struct task_struct *task, unsigned int cpu);
-int fastsocket_unpin(struct task_struct *task);
-unsigned long fastsocket_asked(struct task_struct *task, unsigned long *bits);
-int fastsocket_ask(struct task_struct *task, const unsigned long *bits);
-unsigned long fastsocket_process(struct task_struct *task);
-unsigned int fastsocket_ancestry(unsigned long *ids, unsigned int room);
-u32 fastsocket_euid(void);
-bool fastsocket_runs_for(u32 euid);
-enum fastsocket_task_state fastsocket_task_state(struct task_struct *task);
-unsigned long fastsocket_current_id(void);
-struct pid *fastsocket_get_pid(void);
-enum fastsocket_task_state fastsocket_pid_state(struct pid *pid);
-
-/* trace.c */
+/* listen/trace.c */
 /**
  * enum fastsocket_accept - where a connection was taken from.
  * @FASTSOCKET_ACCEPT_LOCAL: the slot of the CPU that the task runs on
@@ -320,13 +296,44 @@ enum fastsocket_accept {
 };
 
 void fastsocket_trace_spawn(const struct sock *sk, int cpu);
-void fastsocket_trace_spill(const struct sock *sk, int cpu);
+void fastsocket_trace_overflow(const struct sock *sk, int cpu);
 void fastsocket_trace_accept(const struct sock *sk, int cpu,
 			     enum fastsocket_accept from);
 void fastsocket_trace_migrate(const struct sock *sk, int cpu, u32 moved);
 
-/* syscall.c */
+/* placement/task.c */
+enum fastsocket_task_state {
+	FASTSOCKET_TASK_GONE,
+	FASTSOCKET_TASK_STOPPED,
+	FASTSOCKET_TASK_WAITING,
+	FASTSOCKET_TASK_RUNNING,
+};
+
+int fastsocket_placement_register(const struct fastsocket_placement_ops *ops);
+void fastsocket_placement_unregister(void);
+bool fastsocket_is_program(void);
+int fastsocket_bound_cpu(void);
+bool fastsocket_may_run_on(unsigned int cpu);
+int fastsocket_bind(unsigned int cpu);
+int fastsocket_serve(int cpu);
+int fastsocket_served_cpu(void);
+unsigned long fastsocket_current_id(void);
+struct pid *fastsocket_get_pid(void);
+enum fastsocket_task_state fastsocket_pid_state(struct pid *pid);
+
+/* control/hooks.c */
+int fastsocket_control_register(const struct fastsocket_control_ops *ops);
+void fastsocket_control_unregister(void);
+void fastsocket_address(const struct sock *sk, struct sockaddr_storage *address);
+
+/* control/process.c */
+unsigned long fastsocket_process(struct task_struct *task);
+unsigned int fastsocket_ancestry(unsigned long *ids, unsigned int room);
+u32 fastsocket_euid(void);
+bool fastsocket_runs_for(u32 euid);
 bool fastsocket_is_filtered(void);
+
+/* control/syscall.c */
 int fastsocket_sys_socket(int family, int type, int protocol);
 int fastsocket_sys_listen(int fd, int backlog);
 int fastsocket_sys_accept4(int fd, void __user *addr, void __user *addrlen,
@@ -334,8 +341,6 @@ int fastsocket_sys_accept4(int fd, void __user *addr, void __user *addrlen,
 int fastsocket_sys_shutdown(int fd, int how);
 int fastsocket_sys_close(unsigned int fd);
 int fastsocket_sys_epoll_ctl(int epfd, int op, int fd, void __user *event);
-struct socket *fastsocket_from_fd(unsigned int fd, struct file **file);
-struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 
 #else
 

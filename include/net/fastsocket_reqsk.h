@@ -12,7 +12,7 @@
 #define _NET_FASTSOCKET_REQSK_H
 
 #include <linux/atomic.h>
-#include <linux/fastsocket.h>
+#include <linux/jump_label.h>
 #include <linux/refcount.h>
 
 struct request_sock_queue;
@@ -49,6 +49,9 @@ struct fastsocket_slots {
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
+/* On while fastsocket.ko may have spawned sockets. */
+DECLARE_STATIC_KEY_FALSE(fastsocket_listen_enabled);
+
 struct fastsocket_slot *__fastsocket_slot_of(const struct request_sock *req);
 bool __fastsocket_reqsk_get(struct request_sock *req,
 			    const struct request_sock_queue *queue);
@@ -73,7 +76,7 @@ static inline void fastsocket_reqsk_init(struct request_sock *req)
 static inline bool fastsocket_reqsk_get(struct request_sock *req,
 					const struct request_sock_queue *queue)
 {
-	return static_branch_unlikely(&fastsocket_enabled) &&
+	return static_branch_unlikely(&fastsocket_listen_enabled) &&
 	       __fastsocket_reqsk_get(req, queue);
 }
 
@@ -85,7 +88,7 @@ static inline bool fastsocket_reqsk_get(struct request_sock *req,
  */
 static inline struct fastsocket_slot *fastsocket_slot_of(const struct request_sock *req)
 {
-	if (static_branch_unlikely(&fastsocket_enabled) && req->rsk_slot)
+	if (static_branch_unlikely(&fastsocket_listen_enabled) && req->rsk_slot)
 		return __fastsocket_slot_of(req);
 	return NULL;
 }
@@ -98,7 +101,7 @@ static inline struct fastsocket_slot *fastsocket_slot_of(const struct request_so
  */
 static inline bool fastsocket_reqsk_put(struct request_sock *req)
 {
-	if (!static_branch_unlikely(&fastsocket_enabled) || !req->rsk_slot)
+	if (!static_branch_unlikely(&fastsocket_listen_enabled) || !req->rsk_slot)
 		return false;
 	__fastsocket_reqsk_put(req);
 	return true;
@@ -107,14 +110,14 @@ static inline bool fastsocket_reqsk_put(struct request_sock *req)
 /* How many requests count at the slots of a listener; as of this tick. */
 static inline int fastsocket_qlen(const struct request_sock_queue *queue)
 {
-	return static_branch_unlikely(&fastsocket_enabled) ?
+	return static_branch_unlikely(&fastsocket_listen_enabled) ?
 		__fastsocket_requests(queue, false) : 0;
 }
 
 /* How many of those are young. */
 static inline int fastsocket_young(const struct request_sock_queue *queue)
 {
-	return static_branch_unlikely(&fastsocket_enabled) ?
+	return static_branch_unlikely(&fastsocket_listen_enabled) ?
 		__fastsocket_requests(queue, true) : 0;
 }
 
@@ -131,7 +134,7 @@ static inline int fastsocket_young(const struct request_sock_queue *queue)
  */
 static inline bool fastsocket_pending(const struct sock *sk)
 {
-	return static_branch_unlikely(&fastsocket_enabled) &&
+	return static_branch_unlikely(&fastsocket_listen_enabled) &&
 	       __fastsocket_pending(sk);
 }
 

@@ -4,59 +4,25 @@
 
 //! Fastsocket: sockets whose connections stay on one CPU.
 //!
-//! This is the policy; the TCP stack calls it through the hooks of `hooks.c`. Follow a connection:
-//! [`hooks`] (where C enters), [`group`] and [`slot`] (what a socket has for each CPU), [`queue`] (where it
-//! waits), [`accept`] and [`poll`] (how a program gets at it), [`limit`] (how many may wait). A program gets
-//! there by [`dev`], whose commands are in [`uapi`], or without knowing by [`mark`]; [`spawn`] makes a
-//! socket ours, and [`affinity`] chooses CPUs, which [`hotplug`] says come and go. [`steal`] is about slots
-//! that are slow, [`reuseport`] about sockets that share them. [`stats`] counts, [`trace`] tells.
+//! This is the policy; the TCP stack calls it through hooks. It has rooms, a folder for each: `control` (who is
+//! served: device, marks), `listen` (accept queues by CPU), `placement` (which CPU a task serves), and `core` (statistics,
+//! messages). Each has its C hooks, its operations and its static key, says in its `mod.rs` what it does and which
+//! locks it takes, and uses only those that come after it in this list.
 //!
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
 
-// Locks, outermost first:
-//
-// 1. That of a consumer, a mutex: which CPU it serves. Held while it is bound, so that only itself and who
-//    goes through all when a CPU comes or goes may wait for it.
-// 2. The socket lock of one that is being spawned. A user can keep it for as long as they like, so nothing
-//    that others need is held over it.
-// 3. `State::spawning`, a spinlock: one socket is spawned at a time, so that each sees its group's.
-// 4. Spinlocks, under which nothing is taken: those of what SO_REUSEPORT groups share (their writers), of the
-//    marks of a network namespace, `State::runs`, `State::consumers` (who serves which CPU), and of a group
-//    (who becomes a consumer of its slots).
-// 5. That of a slot's queue, a spinlock that softirqs take, and under it the one of the socket's own.
-//
-// No task sleeps, or is preempted, while it holds what others wait for.
-
 use kernel::{
-    c_str, cpuhotplug,
+    c_str,
     miscdevice::{Fops, MiscDeviceOptions, MiscDeviceRegistration},
     net::namespace,
-    new_spinlock,
     prelude::*,
-    sync::{rcu, SpinLock},
+    sync::rcu,
 };
 
-mod accept;
-mod affinity;
-mod dev;
-mod ffi;
-mod group;
-mod hooks;
-mod hotplug;
-mod limit;
-mod listener;
-mod log;
-mod mark;
-mod poll;
-mod queue;
-mod reuseport;
-mod slot;
-mod spawn;
-mod stats;
-mod steal;
-mod trace;
-mod uapi;
-mod wait;
+mod control;
+mod core;
+mod listen;
+mod placement;
 
 module! {
     type: Module,
@@ -75,7 +41,7 @@ module! {
             default: 2,
             min: 0,
             max: 2,
-            description: "Accept queues per CPU: 0 off, 1 for tasks bound to a CPU, 2 bind them",
+            description: "Accept queues per CPU: 0 off, 1 for tasks bound to a CPU, 2 for all",
         },
         enable_receive_flow_deliver: i32 {
             default: 0,
@@ -122,43 +88,19 @@ module! {
     },
 }
 
-/// What the hooks work on; there is one while the module is loaded.
-#[pin_data]
-struct State {
-    // The first to be dropped: the work uses the others.
-    #[pin]
-    repair: hotplug::Repair,
-    #[pin]
-    consumers: affinity::Consumers,
-    #[pin]
-    spawning: SpinLock<()>,
-    #[pin]
-    runs: SpinLock<mark::Runs>,
-}
-
-impl State {
-    fn new() -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            repair <- hotplug::Repair::new(),
-            consumers <- affinity::Consumers::new(),
-            spawning <- new_spinlock!((), "fastsocket::spawning"),
-            runs <- new_spinlock!(mark::Runs::new(), "fastsocket::runs"),
-        })
-    }
-}
-
 /// The module. Its fields are dropped in this order: no new callers, then no hooks, then what those
 /// used, then what RCU still has to free.
 struct Module {
-    _device: Pin<KBox<MiscDeviceRegistration<dev::Device>>>,
-    _hotplug: cpuhotplug::Registration<hotplug::Hotplug>,
-    _hooks: hooks::Registration,
-    _marks: Pin<KBox<namespace::Registration<mark::Marks>>>,
-    _stats: Pin<KBox<namespace::Registration<stats::Stats>>>,
+    _device: Pin<KBox<MiscDeviceRegistration<control::dev::Device>>>,
+    _control: control::hooks::Registration,
+    _listen: listen::hooks::Registration,
+    _placement: placement::Registration,
+    _marks: Pin<KBox<namespace::Registration<control::mark::Marks>>>,
+    _stats: Pin<KBox<namespace::Registration<core::stats::Stats>>>,
     _barrier: rcu::Barrier,
 }
 
-static FOPS: Fops<dev::Device> = Fops::new(&THIS_MODULE);
+static FOPS: Fops<control::dev::Device> = Fops::new(&THIS_MODULE);
 
 /// Refuses to be asked for what is not there.
 fn check_parameters() -> Result {
@@ -199,17 +141,19 @@ impl kernel::Module for Module {
         let barrier = rcu::Barrier;
         let stats = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
         let marks = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
-        let hooks = hooks::Registration::new(KBox::pin_init(State::new(), GFP_KERNEL)?)?;
+        let placement = placement::Registration::new()?;
+        let listen = listen::hooks::Registration::new()?;
+        let control = control::hooks::Registration::new()?;
         let options = MiscDeviceOptions {
             name: c_str!("fastsocket"),
             mode: 0o444,
             fops: &FOPS,
         };
-        let hotplug = cpuhotplug::Registration::new(c_str!("net/fastsocket:online"))?;
         Ok(Self {
             _device: KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?,
-            _hotplug: hotplug,
-            _hooks: hooks,
+            _control: control,
+            _listen: listen,
+            _placement: placement,
             _marks: marks,
             _stats: stats,
             _barrier: barrier,

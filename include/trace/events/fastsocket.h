@@ -102,7 +102,7 @@ DEFINE_EVENT(fastsocket_slot, fastsocket_spawn,
 );
 
 /* A slot has a consumer, but the socket's own queue takes a SYN. */
-DEFINE_EVENT(fastsocket_slot, fastsocket_spill,
+DEFINE_EVENT(fastsocket_slot, fastsocket_overflow,
 	TP_PROTO(const struct sock *sk, int cpu),
 	TP_ARGS(sk, cpu)
 );

@@ -8,7 +8,6 @@
 //! device.
 
 mod errors;
-mod pins;
 mod sockets;
 mod threads;
 
@@ -31,7 +30,6 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("errors", errors::of_listen),
     ("errno", errors::preserved),
     ("cancel", threads::listen_is_no_cancellation_point),
-    ("pins", pins::are_not_inherited),
 ];
 
 fn main() -> ExitCode {

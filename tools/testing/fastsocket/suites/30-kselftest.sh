@@ -13,7 +13,7 @@ if ! have_selftests; then
 fi
 try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
-by_cpus=(affinity churn locality reuseport steal storm strand waiters)
+by_cpus=(churn locality placement reuseport steal storm strand waiters)
 
 # kselftests CPUS: begin a guest.
 kselftests() {
@@ -47,6 +47,6 @@ for group in 4 "1 2" 8; do
 	done
 done
 guest kselftest-isolated -k vm -c 4 -a isolcpus=3 -t 1200 -- LOAD=1 LIMIT=900 \
-	"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" affinity
+	"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" placement
 retap "4 CPUs, one isolated" $? "$BUILD/logs/kselftest-isolated.out"
 plan

@@ -231,7 +231,7 @@ int fs_spawn_all(void)
 	return fs_ioctl(FSOCKET_IOC_SPAWN_ALL_LISTEN, &arg);
 }
 
-long long stat_total(const char *file, const char *name)
+static long long stat_row(const char *file, const char *name, const char *row)
 {
 	char path[64], head[1024], line[1024], *h, *v, *hs, *vs;
 	long long val = -ENOENT;
@@ -244,10 +244,10 @@ long long stat_total(const char *file, const char *name)
 	if (!fgets(head, sizeof(head), f))
 		head[0] = 0;
 	while (fgets(line, sizeof(line), f)) {
-		if (strncmp(line, "total", 5))
+		v = strtok_r(line, " \t\n", &vs);
+		if (!v || strcmp(v, row))
 			continue;
 		h = strtok_r(head, " \t\n", &hs);
-		v = strtok_r(line, " \t\n", &vs);
 		for (; h && v; h = strtok_r(NULL, " \t\n", &hs),
 			       v = strtok_r(NULL, " \t\n", &vs))
 			if (!strcmp(h, name))
@@ -256,4 +256,17 @@ long long stat_total(const char *file, const char *name)
 	}
 	fclose(f);
 	return val;
+}
+
+long long stat_total(const char *file, const char *name)
+{
+	return stat_row(file, name, "total");
+}
+
+long long stat_cpu(const char *file, const char *name, int cpu)
+{
+	char row[16];
+
+	snprintf(row, sizeof(row), "%d", cpu);
+	return stat_row(file, name, row);
 }

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <net/if.h>
 #include <stdarg.h>
+#include <sys/mount.h>
 #include <time.h>
 
 static cpu_set_t start_cpus;
@@ -484,6 +485,32 @@ int new_netns(void)
 	ifr.ifr_flags = IFF_UP | IFF_LOOPBACK | IFF_RUNNING;
 	ret = SYS(ioctl(fd, SIOCSIFFLAGS, &ifr));
 	close(fd);
+	return ret;
+}
+
+int receive_on(const cpu_set_t *cpus)
+{
+	char dir[] = "/tmp/fs-sysfs-XXXXXX", path[96], mask[32];
+	unsigned long long bits = 0;
+	int i, ret;
+
+	for (i = 0; cpus && i < MAX_CPUS; i++)
+		bits |= CPU_ISSET(i, cpus) ? 1ULL << i : 0;
+	/* More words than the kernel has are refused. */
+	if (bits >> 32)
+		snprintf(mask, sizeof(mask), "%llx,%08llx", bits >> 32, bits & UINT32_MAX);
+	else
+		snprintf(mask, sizeof(mask), "%llx", bits);
+	if (!mkdtemp(dir))
+		return -errno;
+	/* /sys is that of another namespace. */
+	ret = SYS(mount("sysfs", dir, "sysfs", 0, NULL));
+	if (!ret) {
+		snprintf(path, sizeof(path), "%s/class/net/lo/queues/rx-0/rps_cpus", dir);
+		ret = file_write(path, "%s", mask);
+		umount2(dir, MNT_DETACH);
+	}
+	rmdir(dir);
 	return ret;
 }
 

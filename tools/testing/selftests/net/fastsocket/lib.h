@@ -138,6 +138,8 @@ int fs_spawn_all(void);
 
 /* Column @name of the "total" line of /proc/net/@file, or the negative errno. */
 long long stat_total(const char *file, const char *name);
+/* The same of one CPU. */
+long long stat_cpu(const char *file, const char *name, int cpu);
 
 /*
  * What is left behind: references to the module, TCP sockets of the machine,
@@ -196,6 +198,12 @@ int consumer(int lfd, uint32_t events);
 int consumers(const struct listener *l, int epfd[MAX_CPUS]);
 
 int new_netns(void);
+/*
+ * Let lo, in the caller's network namespace, hand its packets to these CPUs, a
+ * flow always to the same, as a network card with a queue for each; to the
+ * sender's own if there are none.
+ */
+int receive_on(const cpu_set_t *cpus);
 int sysctl(const char *name, const char *val);
 long long mib(const char *name);
 int send_fd(int sock, int fd);
@@ -258,6 +266,8 @@ void worker_serve(struct worker *w, int fd);
 void worker_by_epoll(struct worker *w);
 /* The number of connections of [0, conns) that were not served exactly once. */
 int pool_load(struct pool *p, int conns);
+/* The same with clients on the first CPUs only. */
+int pool_load_from(struct pool *p, int conns, int cpus);
 /* Stop the workers one by one, by a connection each. */
 int pool_stop(struct pool *p);
 /* SIGKILL a worker that is a process, and forget it. */

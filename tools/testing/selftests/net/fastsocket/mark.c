@@ -89,11 +89,12 @@ static bool file_says(const char *want)
 static void expect_local(struct __test_metadata *_metadata, struct listener *l)
 {
 	long long local = stat_total("hash_stat", "lookup_local");
-	int epfd = consumer(l->fd, EPOLLIN), fd;
+	int epfd, fd;
 
+	ASSERT_EQ(0, pin_to(cpu_id(0)));
+	epfd = consumer(l->fd, EPOLLIN);
 	ASSERT_LE(0, epfd);
-	ASSERT_LE(0, only_cpu(0));
-	ASSERT_LE(0, client_on(l, only_cpu(0), 0));
+	ASSERT_LE(0, client_on(l, cpu_id(0), 0));
 	ASSERT_EQ(POLLIN, poll_one(epfd, POLLIN, WAIT_MS));
 	fd = accept_wait(l->fd);
 	EXPECT_LE(0, fd);

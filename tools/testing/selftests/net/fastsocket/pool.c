@@ -195,8 +195,13 @@ static void *loader_main(void *arg)
 
 int pool_load(struct pool *p, int conns)
 {
+	return pool_load_from(p, conns, cpu_count());
+}
+
+int pool_load_from(struct pool *p, int conns, int n)
+{
 	struct loader c[MAX_CPUS];
-	int i, n = cpu_count(), bad = 0, err = 0;
+	int i, bad = 0, err = 0;
 
 	for (i = 0; i < conns; i++)
 		atomic_store(&p->sh->served[i], 0);

@@ -390,10 +390,10 @@ FS_TEST(dev, spawn_wrong_cpu)
 	EXPECT_EQ(-EINVAL, fs_spawn(l.fd, 1 << 20));
 	EXPECT_EQ(-EINVAL, fs_spawn(l.fd, sysconf(_SC_NPROCESSORS_CONF)));
 	if (cpu_count() > 1) {
-		/* A CPU that the caller itself excluded. */
+		/* A CPU that the caller itself excluded: as sched_setaffinity(2). */
 		ASSERT_EQ(0, pin_to(cpu_id(0)));
-		EXPECT_EQ(-EINVAL, fs_spawn(l.fd, cpu_id(1)));
-		EXPECT_EQ(cpu_id(0), only_cpu(0));
+		EXPECT_EQ(0, fs_spawn(l.fd, cpu_id(1)));
+		EXPECT_EQ(cpu_id(1), only_cpu(0));
 	}
 	/* Refused, it is as good a listener as it was. */
 	EXPECT_LE(0, client(&l, 0));

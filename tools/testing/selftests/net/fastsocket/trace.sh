@@ -48,7 +48,7 @@ for family in AF_INET:v4:saddr=127.0.0.1 "AF_INET6:v6:saddrv6=::"; do
 	trace strand "spawned_$v" registrant_stopped
 	tells "$af: migrate" "fastsocket_migrate: $sk.* cpu=[0-9]+ moved=[1-9]"
 	tells "$af: a global accept" "fastsocket_accept: $sk.* cpu=-1 from=global"
-	tells "$af: spill" "fastsocket_spill: $sk.* cpu=[0-9]"
+	tells "$af: overflow" "fastsocket_overflow: $sk.* cpu=[0-9]"
 done
 
 finish

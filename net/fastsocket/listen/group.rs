@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! A group: a spawned socket and its slots.
+//!
+//! A slot is made when a task first serves its CPU, and stays as long as the group, which is released
+//! with the socket: pollers keep pointers to its wait queue.
+
+use core::ptr::{self, NonNull};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    bindings,
+    cpu::{self, CpuId},
+    new_spinlock,
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed},
+    sync::{
+        rcu::{self, Unshared},
+        Arc, SpinLock,
+    },
+    types::ARef,
+};
+
+use super::{
+    listener::Listener,
+    protocol::{self, Queue as _, Slot as _},
+    queue::Connection,
+    reuseport::Peers,
+    slot::{Slot, Unfit, Waits},
+    socket::SocketFile,
+    steal::LoadedCpus,
+    trace,
+};
+use crate::{
+    core::{
+        state::{Installed, State},
+        stats::{Counter, Stats},
+    },
+    placement::{
+        self,
+        task::{self, Pid},
+        Mode,
+    },
+};
+
+/// One socket is spawned at a time.
+#[pin_data]
+pub(crate) struct Spawning {
+    #[pin]
+    one: SpinLock<()>,
+}
+
+static SPAWNING: State<Spawning> = State::new();
+
+impl Spawning {
+    /// Lets sockets be spawned until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// It must not be dropped while a device is open, or a hook runs that spawns sockets.
+    pub(crate) unsafe fn install() -> Result<Installed<Self>> {
+        let new = pin_init!(Self {
+            one <- new_spinlock!((), "fastsocket::spawning"),
+        });
+        let new = KBox::pin_init(new, GFP_KERNEL)?;
+        // SAFETY: By the safety requirements.
+        Ok(unsafe { SPAWNING.install(new) })
+    }
+}
+
+/// The slots of a socket, by CPU.
+///
+/// # Invariants
+///
+/// Each is null or the pointer of an [`Unshared`] of a [`Slot`] that this owns, set once.
+struct Slots(KVec<Atomic<*mut bindings::fastsocket_slot>>);
+
+impl Slots {
+    fn new() -> Result<Self> {
+        let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..cpu::nr_cpu_ids() {
+            slots.push(Atomic::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
+        }
+        // INVARIANT: All are null.
+        Ok(Self(slots))
+    }
+
+    /// What C knows them by: stays the same.
+    fn head(&mut self) -> bindings::fastsocket_slots {
+        bindings::fastsocket_slots {
+            // CAST: An `Atomic` is a pointer in memory.
+            slot: self.0.as_mut_ptr().cast(),
+        }
+    }
+
+    #[inline]
+    fn of(&self, cpu: CpuId) -> Option<&Slot> {
+        Self::get(self.0.get(cpu.index())?)
+    }
+
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter().filter_map(Self::get)
+    }
+
+    #[inline]
+    fn get(cell: &Atomic<*mut bindings::fastsocket_slot>) -> Option<&Slot> {
+        let slot = NonNull::new(cell.load(Acquire))?;
+        // SAFETY: By the type invariants.
+        Some(unsafe { Slot::from_raw(slot).as_ref() })
+    }
+
+    /// Puts a slot in its place, unless there is one: then it is dropped. Returns the pointer to the new one.
+    fn add(&self, slot: Unshared<Slot>) -> Option<NonNull<Slot>> {
+        let cell = self.0.get(slot.cpu().index())?;
+        let slot = Unshared::into_raw(slot);
+        // INVARIANT: It was null.
+        let res = cell.cmpxchg(ptr::null_mut(), slot.as_ptr().cast(), Full);
+        if res.is_err() {
+            // SAFETY: Nobody has found it.
+            drop(unsafe { Unshared::from_raw(slot) });
+            return None;
+        }
+        Some(slot)
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        for slot in self.0.iter_mut() {
+            if let Some(slot) = NonNull::new(*slot.get_mut()) {
+                // SAFETY: By the type invariants; a group is dropped after a grace period.
+                drop(unsafe { Unshared::from_raw(Slot::from_raw(slot)) });
+            }
+        }
+    }
+}
+
+/// A spawned socket.
+///
+/// # Invariants
+///
+/// `head.slot` is that of `slots`.
+#[pin_data]
+#[repr(C)]
+pub(crate) struct Group {
+    /// What C knows it by.
+    head: bindings::fastsocket_slots,
+    slots: Slots,
+    socket: ARef<Listener>,
+    /// How often each CPU was chosen for a consumer.
+    chosen: KVec<Atomic<u32>>,
+    /// How many slots there are.
+    number: Atomic<u32>,
+    /// How many slots have references, and one for the socket until it is destroyed.
+    live: Atomic<u32>,
+    /// One task at a time becomes a consumer.
+    #[pin]
+    enlisting: SpinLock<()>,
+    /// Of which CPUs the slots are loaded.
+    loaded: LoadedCpus,
+    /// Where the next idle consumer is looked for.
+    next_idle: Atomic<u32>,
+    /// What it shares with the other members of its SO_REUSEPORT group.
+    peers: Option<Arc<Peers>>,
+    /// How many connections were taken from the socket's own queue, and how many had been when a wake-up
+    /// for it was last passed on.
+    taken: Atomic<u32>,
+    passed: Atomic<u32>,
+}
+
+// SAFETY: What `head` points to is owned by it, and all that changes is atomic or has a lock.
+unsafe impl Send for Group {}
+
+// SAFETY: As above.
+unsafe impl Sync for Group {}
+
+// SAFETY: As for [`Pid`]: its slots are dropped with it.
+unsafe impl rcu::Retire for Group {}
+
+/// Spawns a socket. Process context; sleeps.
+///
+/// # Errors
+///
+/// `EALREADY` if it is spawned, `EINVAL` if it does not listen, `EOPNOTSUPP`, `ENOMEM`.
+pub(crate) fn attach(file: &SocketFile) -> Result {
+    if file.group().is_some() && file.listener().is_listening() {
+        return Err(EALREADY);
+    }
+    let socket = file.listener();
+    let spawning = SPAWNING.get()?;
+    let lock = socket.lock();
+    loop {
+        // Memory may be long in coming, and others spawn sockets, too.
+        let peers = Peers::of(&socket)?;
+        let mut slots = Slots::new()?;
+        let mut chosen = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..cpu::nr_cpu_ids() {
+            chosen.push(Atomic::new(0), GFP_KERNEL_ACCOUNT)?;
+        }
+        let own = socket.clone();
+        let group = try_pin_init!(Group {
+            head: slots.head(),
+            slots,
+            socket: own,
+            chosen,
+            number: Atomic::new(0),
+            live: Atomic::new(1),
+            enlisting <- new_spinlock!((), "fastsocket::enlisting"),
+            loaded: LoadedCpus::new(GFP_KERNEL_ACCOUNT)?,
+            next_idle: Atomic::new(0),
+            peers,
+            taken: Atomic::new(0),
+            passed: Atomic::new(u32::MAX),
+        }? Error);
+        let group = Unshared::try_pin_init(group, GFP_KERNEL_ACCOUNT)?;
+        let _one = spawning.one.lock();
+        if Peers::is_right(group.peers(), &socket) {
+            file.attach(&lock, group)?;
+            break;
+        }
+    }
+    drop(lock);
+
+    let here = CpuId::current();
+    Stats::count(socket.net(), here, Counter::Listen, &rcu::Guard::new());
+    Ok(())
+}
+
+impl Group {
+    /// Returns the group that C knows as this. What C has as one is the first part of a group.
+    pub(crate) fn from_raw(slots: *mut bindings::fastsocket_slots) -> *mut Self {
+        slots.cast()
+    }
+
+    /// The socket that the program has.
+    pub(crate) fn socket(&self) -> &Listener {
+        &self.socket
+    }
+
+    /// What it shares with the other members of its SO_REUSEPORT group, if it is in one.
+    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.as_ref()
+    }
+
+    /// Returns the slot of a CPU, if a task ever served it.
+    pub(crate) fn slot(&self, cpu: CpuId) -> Option<&Slot> {
+        self.slots.of(cpu)
+    }
+
+    /// Returns all slots.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
+    /// Returns all slots, those of a NUMA node first.
+    pub(crate) fn slots_near(&self, node: cpu::Node) -> impl Iterator<Item = &Slot> {
+        [true, false].into_iter().flat_map(move |near| {
+            self.slots()
+                .filter(move |slot| (slot.node() == node) == near)
+        })
+    }
+
+    /// Returns the slots that idle consumers may take from, those of a NUMA node first. Any context.
+    #[inline]
+    pub(crate) fn loaded_near(&self, node: cpu::Node) -> impl Iterator<Item = &Slot> {
+        [true, false].into_iter().flat_map(move |near| {
+            self.loaded()
+                .filter(move |slot| (slot.node() == node) == near)
+        })
+    }
+
+    #[inline]
+    fn loaded(&self) -> impl Iterator<Item = &Slot> {
+        self.loaded.iter().filter_map(|cpu| self.slot(cpu))
+    }
+
+    /// A slot has become loaded, or is not any more. Any context.
+    pub(crate) fn note_loaded(&self, cpu: CpuId, loaded: bool) {
+        self.loaded.set(cpu, loaded);
+    }
+
+    /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
+    ///
+    /// One that does not come, since it waits for something else, is not the first to be asked again.
+    pub(crate) fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) {
+        let from = self.next_idle.load(Relaxed);
+        let idle = |slot: &&Slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard);
+        // Of equal keys, min_by_key() takes the first.
+        let chosen = self.slots_near(loaded.node()).filter(idle);
+        let key = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().as_u32() < from);
+        if let Some(slot) = chosen.min_by_key(key) {
+            let next = slot.cpu().as_u32().wrapping_add(1);
+            self.next_idle.store(next, Relaxed);
+            slot.wake();
+        }
+    }
+
+    /// A connection was taken from the socket's own queue.
+    pub(crate) fn took_global(&self) {
+        self.taken.fetch_add(1, Relaxed);
+    }
+
+    /// A connection was taken from elsewhere: if one waits in the socket's own queue, the wake-up for that
+    /// may have been for this task. Wakes another, once for each that waits there first. Process context.
+    pub(crate) fn pass_wake_on(&self) {
+        if self.socket.is_empty() {
+            return;
+        }
+        let taken = self.taken.load(Relaxed);
+        if self.passed.load(Relaxed) != taken {
+            self.passed.store(taken, Relaxed);
+            self.socket.pass_wake_on();
+        }
+    }
+
+    /// Returns the slot whose consumer the current task is.
+    ///
+    /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
+    pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
+        let cpu = task::served_cpu()?;
+        let slot = self.slot(cpu).filter(|slot| slot.is_own())?;
+        slot.attend(waits);
+        Some(slot)
+    }
+
+    /// The current task waits at the socket: returns the slot that it is to wait at too, if any.
+    ///
+    /// Process context; sleeps.
+    pub(crate) fn enlist(&self, waits: Waits) -> Option<&Slot> {
+        if let Some(slot) = self.own_slot(Some(waits)) {
+            return Some(slot);
+        }
+        // One of several that serve the CPU: another was here last, and is to be found.
+        let shared = task::served_cpu().and_then(|cpu| self.slot(cpu));
+        if let Some(slot) = shared.filter(|slot| slot.has_consumer()) {
+            return Some(slot);
+        }
+        // What goes wrong leaves the task with the socket's own queue, where nothing is lost.
+        self.enlist_on(None, waits).ok().flatten()
+    }
+
+    /// Makes the current task the consumer of a slot: of the CPU that it asks for, or any.
+    ///
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the CPU is not to be had, `EOPNOTSUPP`, `ENOMEM`, or why the task cannot be bound.
+    pub(crate) fn enlist_on(&self, wanted: Option<CpuId>, waits: Waits) -> Result<Option<&Slot>> {
+        let mode = Mode::get();
+        let free = mode == Mode::Bound && wanted.is_none() && task::bound_cpu().is_none();
+        if mode == Mode::Off || free || !task::is_program() {
+            return Ok(None);
+        }
+        let (service, chosen) = (|cpu| self.service(cpu), |cpu| self.note_chosen(cpu));
+        let placed = placement::consumers()?.place(mode, wanted, service, chosen)?;
+        let Some(cpu) = placed else {
+            return Ok(None);
+        };
+
+        if !self.socket.is_listening() {
+            return Ok(None);
+        }
+        let slot = match self.slot(cpu) {
+            Some(slot) => slot,
+            None => self.add(cpu)?,
+        };
+        let consumer = Unshared::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
+        let _one = self.enlisting.lock();
+        let before = slot.consumer_id();
+        slot.enlist(consumer, waits);
+        self.note_several(before);
+        self.note_several(slot.consumer_id());
+        Ok(Some(slot))
+    }
+
+    /// By how much a CPU is served already: one who chooses takes the least. Any context.
+    fn service(&self, cpu: CpuId) -> (bool, u32) {
+        let chosen = self.chosen.get(cpu.index());
+        (
+            self.slot(cpu).is_some_and(Slot::has_consumer),
+            chosen.map_or(0, |number| number.load(Relaxed)),
+        )
+    }
+
+    /// A CPU was chosen: whoever chooses next sees it, before there is a consumer. Any context.
+    fn note_chosen(&self, cpu: CpuId) {
+        if let Some(number) = self.chosen.get(cpu.index()) {
+            number.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A task has become the consumer of one more or one less slot: notes at its slots whether they are
+    /// several. It goes on looking at those that it was moved away from until somebody else serves them.
+    fn note_several(&self, consumer: usize) {
+        let its = || self.slots().filter(|slot| slot.consumer_id() == consumer);
+        let several = its().nth(1).is_some();
+        its().for_each(|slot| slot.set_one_of_several(several));
+    }
+
+    /// Makes the slot of a CPU, unless another task has meanwhile, or the socket does not listen. Process
+    /// context.
+    fn add(&self, cpu: CpuId) -> Result<&Slot> {
+        let slot = Slot::new(self.socket.clone(), cpu)?;
+
+        // The socket is open, and counted: this is not the last.
+        self.live.fetch_add(1, Relaxed);
+        let added = {
+            // Who stops the socket takes it once, and then finds all slots that connections can be put into.
+            let _one = self.enlisting.lock();
+            if self.socket.is_listening() {
+                self.slots.add(slot)
+            } else {
+                None
+            }
+        };
+        match added {
+            None => {
+                self.live.fetch_sub(1, Relaxed);
+            }
+            Some(slot) => {
+                self.number.fetch_add(1, Relaxed);
+                trace::spawned(&self.socket, cpu);
+                if let Some(peers) = &self.peers {
+                    // SAFETY: It was just made; `destroy` removes it, and it is freed a grace period later.
+                    unsafe { peers.insert(slot) };
+                }
+            }
+        }
+        self.slot(cpu).ok_or(EINVAL)
+    }
+
+    /// Puts a connection into the slot of the CPU that received its last packet, or gives it back: then it
+    /// goes to the socket's own queue. Softirq, or process context with BHs off.
+    pub(crate) fn admit(
+        &self,
+        cpu: Option<CpuId>,
+        connection: Connection,
+        guard: &rcu::Guard,
+    ) -> Result<(), Connection> {
+        let here = CpuId::current();
+        if let Some(slot) = self.slot(here) {
+            slot.room().used();
+        }
+        let Some(slot) = cpu.and_then(|cpu| self.slot(cpu)) else {
+            return Err(connection);
+        };
+        let count = |counter| Stats::count(self.socket.net(), here, counter, guard);
+        if let Err(why) = slot.admits(guard) {
+            count(Counter::LookupGlobal);
+            if why == Unfit::Overflows {
+                trace::overflowed(&self.socket, slot.cpu());
+            }
+            return Err(connection);
+        }
+        slot.queue().add(&self.socket, slot.cpu(), connection)?;
+        slot.look_after();
+        count(Counter::LookupLocal);
+        Ok(())
+    }
+
+    /// Returns the member of its SO_REUSEPORT group that is to take a segment that a hash has for this one,
+    /// if it is another. Any context, under RCU.
+    pub(crate) fn select<'g>(&'g self, cpu: CpuId, guard: &'g rcu::Guard) -> Option<&'g Listener> {
+        let peers = self.peers()?;
+        if self
+            .slot(cpu)
+            .is_some_and(|slot| slot.admits(guard).is_ok())
+        {
+            return None;
+        }
+        let other = peers.find(cpu, &self.socket, guard)?;
+        Stats::count(self.socket.net(), cpu, Counter::LookupPeer, guard);
+        Some(other)
+    }
+
+    /// How many requests count at its slots, or of those, how many are young? Any context.
+    pub(crate) fn requests(&self, young: bool) -> i32 {
+        let here = self.slot(CpuId::current());
+        let others = || {
+            self.slots()
+                .filter(|slot| !here.is_some_and(|here| ptr::eq(*slot, here)))
+                .map(|slot| slot.requests().number(young))
+                .fold(0, i32::saturating_add)
+        };
+        match here {
+            Some(here) => here.all_requests(young, others),
+            None => others(),
+        }
+    }
+
+    /// How many connections wait at its slots? Any context.
+    pub(crate) fn queued(&self) -> u32 {
+        let lengths = self.slots().map(|slot| slot.queue().length());
+        lengths.fold(0, u32::saturating_add)
+    }
+
+    /// Do as many connections wait as the program wants? Softirq.
+    pub(crate) fn is_full(&self) -> bool {
+        let most = self.socket.backlog();
+        let waiting = || self.socket.queued().saturating_add(self.queued());
+        match self.slot(CpuId::current()) {
+            Some(here) => {
+                let sharers = self.number.load(Relaxed).saturating_add(1);
+                here.room().is_full(most, waiting, sharers)
+            }
+            None => waiting() > most,
+        }
+    }
+
+    /// The socket has left `TCP_LISTEN`: what waits at its slots goes to its own queue, which is emptied
+    /// next. Process context; does not sleep.
+    pub(crate) fn stop(&self) {
+        // No slot is added after this.
+        drop(self.enlisting.lock());
+        protocol::stop(self.slots().map(Slot::queue), &self.socket);
+    }
+
+    /// The socket is closed for good. Returns whether nothing uses the group any more. Any context but
+    /// hardirq.
+    ///
+    /// # Safety
+    ///
+    /// To be called once, with what is attached to a socket.
+    pub(crate) unsafe fn destroy(group: NonNull<Self>) -> bool {
+        // SAFETY: It lives, by the count that is given up at last.
+        let this = unsafe { group.as_ref() };
+        for slot in this.slots() {
+            if let Some(peers) = &this.peers {
+                peers.remove(slot);
+            }
+            slot.shut_down();
+            // SAFETY: By the safety requirements.
+            if unsafe { slot.requests().put() } {
+                this.live.fetch_sub(1, Full);
+            }
+        }
+        // SAFETY: It was the socket's.
+        unsafe { Self::unuse(group) }
+    }
+
+    /// Something that was counted by `live` has gone. Returns whether it was the last. Any context but
+    /// hardirq.
+    ///
+    /// # Safety
+    ///
+    /// It must have been counted, and `group` not be used afterwards if this returns true.
+    pub(crate) unsafe fn unuse(group: NonNull<Self>) -> bool {
+        // SAFETY: By the safety requirements.
+        let this = unsafe { group.as_ref() };
+        if this.live.fetch_sub(1, Full) != 1 {
+            return false;
+        }
+        this.socket.detach();
+        // SAFETY: It is from `Unshared::into_raw`, and nobody finds it any more but who already has, under RCU.
+        unsafe { rcu::retire(group) };
+        true
+    }
+}
