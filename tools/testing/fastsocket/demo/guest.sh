@@ -4,11 +4,9 @@
 # guest.sh LIBRARY DEMO_SERVER: what `make demo` runs in the guest. It loads servers without and with
 # LIBRARY (libfsocket.so), on the same kernel, and prints what the kernel counted.
 #
-# Ends 1 if a request failed, or if the kernel did not keep the demo server's or nginx's connections where
-# they arrived: at least 99 % of the connections must have been put into the queue of their CPU, and no more than
-# 1 % of the connections accepted elsewhere without a reason. It is one that their worker was late, so that
-# an idle one took them or they went back to all workers: the machine under the guest can stop a CPU for as
-# long as it likes. These are shown, and fail nothing.
+# Ends 1 if a request failed, or if the kernel did not put at least 99 % of the demo server's or nginx's
+# connections into the queue of the CPU where they arrived. Where they were accepted is shown, and fails nothing:
+# the machine under the guest can stop a CPU for as long as it likes, and then others help.
 #
 # REQUESTS and SMALL_REQUESTS are the requests of a run.
 
@@ -18,7 +16,8 @@ cd "$(dirname "$0")"
 library=$1 demo_server=$2
 requests=${REQUESTS:-20000} small=${SMALL_REQUESTS:-5000}
 concurrency=100 threshold=99
-cpus=$(nproc)
+# The last CPU is the client's, which over a network would be another machine.
+cpus=$(($(nproc) - 1))
 dir=/run/fastsocket-demo
 # Everything is emulated, perhaps on a busy machine: nobody is to lose patience before the guest's
 # time is over.
@@ -27,7 +26,6 @@ server_ip=10.0.0.1 client_ip=10.0.0.2
 rows=() failures=() server=''
 # shellcheck disable=SC2034
 server_ns=server client_ns=client
-# Workers run everywhere.
 mapfile -t server_cpus < <(seq 0 $((cpus - 1)))
 # shellcheck source=tools/testing/fastsocket/network.sh
 . ../network.sh
@@ -41,9 +39,7 @@ kernel_ticks() { awk '$1 == "cpu" { print $4 + $7 + $8 }' /proc/stat; }
 # load REQUESTS: what ab has to say goes to $dir/ab; a line of progress.
 load() {
 	local line
-	# One client process, free to move: it disturbs each worker now and then, rather than one all the
-	# time.
-	in_client ab -r -s $patience -n "$1" -c $concurrency "http://$server_ip/64" 2>&1 >$dir/ab </dev/null |
+	in_client taskset -c "$cpus" ab -r -s $patience -n "$1" -c $concurrency "http://$server_ip/64" 2>&1 >$dir/ab </dev/null |
 		while read -r line; do
 			case $line in
 			'Completed '*) line=${line#Completed } && printf ' %s' "${line% requests}" ;;
@@ -84,8 +80,6 @@ count_accepts() {
 	case $name in
 	'demo server' | nginx)
 		enough "$queued" $seen || complain "of $seen connections, $queued were put into the queue of their CPU"
-		enough $((local + stolen + pushed)) $all ||
-			complain "of $all connections, $local were accepted on their CPU, $stolen stolen and $pushed pushed"
 		;;
 	esac
 }
@@ -106,7 +100,7 @@ run() {
 	# The library must work, or the server must not.
 	[ "$with" = without ] || set -- env LD_PRELOAD="$library" FSOCKET_STRICT=1 "$@"
 	# A process group of its own: lighttpd ends all of its group.
-	setsid ip netns exec server "$@" >$dir/log 2>&1 </dev/null &
+	setsid taskset -c "0-$((cpus - 1))" ip netns exec server "$@" >$dir/log 2>&1 </dev/null &
 	server=$!
 	wait_until "it listens" listening
 	[ "$with" = without ] || wait_until "there are accept queues on all CPUs" has_slots
@@ -164,9 +158,10 @@ cat <<END
 
 Connections accepted on each CPU: local / global / foreign, that is: of the CPU's own queue, of the
 socket's, of another CPU's. "queued" is the share that the kernel put into the queue of the CPU that
-received them, "local" the share of the connections that were accepted there. The others' worker was late,
-as it easily is on an emulated CPU: an idle one took them ("stolen"), or they went back to all workers
-("pushed"). The kernel's time, client's included, is relative to the run without the library.
+received them, "local" the share of the connections that were accepted there. Of the others, the worker ran
+elsewhere, or it was late, as it easily is on an emulated CPU: an idle one took them ("stolen"), or they went
+back to all workers ("pushed"). The client has a CPU of its own. The kernel's time, client's included, is
+relative to the run without the library.
 
 $head
 $(printf '%s\n' "${rows[@]}")
