@@ -11,7 +11,7 @@
  * that did not come, as emulated CPUs do where there are more than real ones.
  * Half of it is local in any case.
  */
-#define LOCAL_SHARE	90
+#define LOCAL_SHARE	80
 #define CONNS_EACH	48
 
 FIXTURE(locality)
