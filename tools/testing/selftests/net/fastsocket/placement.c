@@ -195,20 +195,35 @@ static int slots(void)
 	return n;
 }
 
-/* The worker that serves what arrives on a CPU, or -1; all sleep before. */
+/* Connections that others took since their worker was late. */
+static long long helped(void)
+{
+	return stat_total("fsocket_stats", "stolen") + stat_total("fsocket_stats", "pushed");
+}
+
+/*
+ * The worker that serves what arrives on a CPU, or -1; all sleep before. On a
+ * machine that stands still for two ticks another may have: then once more.
+ */
 static int server_of(struct pool *p, int cpu)
 {
-	int before[MAX_WORKERS], i;
+	int before[MAX_WORKERS], i, tries;
+	long long help;
 
-	if (!pool_asleep(p))
-		return -1;
-	for (i = 0; i < p->nr; i++)
-		before[i] = p->sh->by_worker[i];
-	if (request(p->l, cpu, 0))
-		return -1;
-	for (i = 0; i < p->nr; i++)
-		if (p->sh->by_worker[i] != before[i])
-			return i;
+	for (tries = 0; tries < 100; tries++) {
+		help = helped();
+		if (!pool_asleep(p))
+			return -1;
+		for (i = 0; i < p->nr; i++)
+			before[i] = p->sh->by_worker[i];
+		if (request(p->l, cpu, 0))
+			return -1;
+		if (helped() != help)
+			continue;
+		for (i = 0; i < p->nr; i++)
+			if (p->sh->by_worker[i] != before[i])
+				return i;
+	}
 	return -1;
 }
 
