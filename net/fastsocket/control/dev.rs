@@ -97,6 +97,10 @@ fn command(holder: &mark::Holder, layout: Layout, cmd: u32, arg: usize) -> Resul
         }
         uapi::SPAWN_LISTEN => {
             let c = read()?;
+            // With a CPU, it is sched_setaffinity(2) as well.
+            if c.cpu() >= 0 && process::is_filtered() {
+                return Err(EPERM);
+            }
             spawn::spawn(c.fd(), c.cpu())?;
             0
         }

@@ -176,6 +176,7 @@ static void expect_nothing(struct __test_metadata *_metadata, FIXTURE_DATA(filte
 
 static void expect_refused(struct __test_metadata *_metadata, FIXTURE_DATA(filtered) *self)
 {
+	cpu_set_t before, after;
 	static const int fds[] = { -1, 0, 1000000, INT32_MAX };
 	int i, k;
 
@@ -188,6 +189,12 @@ static void expect_refused(struct __test_metadata *_metadata, FIXTURE_DATA(filte
 		EXPECT_EQ(-EPERM, self->enter(self->dev, calls[i], (void *)8))
 			TH_LOG("command %#lx", calls[i]);
 	}
+	/* With a CPU, it is sched_setaffinity(2). */
+	ASSERT_EQ(0, mask_of(0, &before));
+	clear(self, self->idle.fd)->op.spawn_op.cpu = cpu_id(0);
+	EXPECT_EQ(-EPERM, self->enter(self->dev, FSOCKET_IOC_SPAWN_LISTEN, self->arg));
+	ASSERT_EQ(0, mask_of(0, &after));
+	EXPECT_TRUE(CPU_EQUAL(&before, &after));
 }
 
 /* Spawning, as the library does it, and with what follows. */
@@ -202,7 +209,8 @@ static void expect_spawning(struct __test_metadata *_metadata, FIXTURE_DATA(filt
 	clear(self, l.fd)->op.spawn_op.cpu = -1;
 	EXPECT_EQ(0, self->enter(self->dev, FSOCKET_IOC_SPAWN_LISTEN, self->arg));
 	EXPECT_EQ(0, self->enter(self->dev, FSOCKET_IOC_SPAWN_ALL_LISTEN, NULL));
-	EXPECT_EQ(-EBADF, self->enter(self->dev, FSOCKET_IOC_SPAWN_LISTEN, clear(self, -1)));
+	clear(self, -1)->op.spawn_op.cpu = -1;
+	EXPECT_EQ(-EBADF, self->enter(self->dev, FSOCKET_IOC_SPAWN_LISTEN, self->arg));
 	EXPECT_EQ(-EFAULT, self->enter(self->dev, FSOCKET_IOC_SPAWN_LISTEN, NULL));
 	ASSERT_LE(0, consumer(l.fd, EPOLLIN));
 	c = client(&l, 0);
