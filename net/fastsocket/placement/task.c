@@ -7,11 +7,13 @@
  */
 
 #include <linux/cpumask.h>
+#include <linux/cred.h>
 #include <linux/export.h>
 #include <linux/pid.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/uidgid.h>
 #include <net/fastsocket.h>
 
 /**
@@ -180,9 +182,9 @@ DEFINE_STATIC_KEY_FALSE(fastsocket_placement_enabled);
 static const struct fastsocket_placement_ops *fastsocket_ops;
 
 /*
- * A CPU is free for who serves it if it is idle, or if who runs there serves
- * another one, and belongs there: else each worker that was moved would move
- * the next.
+ * A CPU is free for who serves it if it is idle, or if who runs there is of the
+ * same user, serves another one, and belongs there: else each worker that was
+ * moved would move the next.
  */
 bool __fastsocket_wakes_here(const struct task_struct *task)
 {
@@ -194,7 +196,10 @@ bool __fastsocket_wakes_here(const struct task_struct *task)
 	if (is_idle_task(current))
 		return true;
 	serves = READ_ONCE(current->fastsocket_cpu);
-	return serves >> 16 == fastsocket_generation && serves != here;
+	if (serves >> 16 != fastsocket_generation || serves == here)
+		return false;
+	/* Another user's may say so, and stay. */
+	return uid_eq(task_uid(task), current_uid());
 }
 
 void __fastsocket_left(void)
