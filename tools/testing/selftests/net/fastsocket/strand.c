@@ -34,6 +34,9 @@ FIXTURE_SETUP(strand)
 
 FIXTURE_TEARDOWN(strand) { }
 
+/* How many wait from before a socket is spawned. */
+#define BEFORE		6
+
 enum how { ACCEPT, POLL, SELECT, EPOLL, EPOLL_EDGE, EPOLL_EXCL, NESTED, HOWS };
 
 static bool nonblock(enum how how)
@@ -397,6 +400,44 @@ FS_TEST(strand, waits_from_before)
 			load();
 			stop_and_close();
 		}
+	}
+}
+
+/*
+ * As above; the others look all the time, and take what those who wait under the
+ * lock of the socket have seen.
+ */
+static void by_accept_or_looks(struct worker *w)
+{
+	int ret = 0;
+
+	worker_ready(w);
+	while (w->index >= BEFORE && !w->pool->sh->go)
+		sleep_ms(2);
+	while (!w->stop) {
+		if (w->index >= BEFORE)
+			ret = poll_one(w->lfd, POLLIN, 0);
+		if (ret < 0)
+			worker_fail(w, ret);
+		else if (w->index < BEFORE || ret)
+			worker_serve(w, SYS(accept4(w->lfd, NULL, NULL, SOCK_CLOEXEC)));
+	}
+}
+
+FS_TEST(strand, waits_from_before_beside_others)
+{
+	int round, rounds = soaks() ? 100 : 5, i;
+
+	how = ACCEPT;
+	for (round = 0; round < rounds; round++) {
+		open_and_start(false, round & 1, by_accept_or_looks, BEFORE + 1);
+		for (i = 0; i < BEFORE; i++)
+			ASSERT_TRUE(wait_asleep(self->pool.sh->tid[i]));
+		if (variant->spawned)
+			ASSERT_EQ(0, fs_spawn(self->l.fd, -1));
+		self->pool.sh->go = 1;
+		load();
+		stop_and_close();
 	}
 }
 
