@@ -458,9 +458,7 @@ static int trace_on(void)
 		snprintf(path, sizeof(path), TRACING "events/%s/enable", events[i]);
 		ret = file_write(path, "1");
 	}
-	if (!ret)
-		ret = truncate(TRACING "trace", 0) ? -errno : 0;
-	return ret ? ret : file_write(TRACING "tracing_on", "1");
+	return !ret && truncate(TRACING "trace", 0) ? -errno : ret;
 }
 
 /* What was moved at most by one timer, and how long such a one took, in us. */
@@ -477,7 +475,6 @@ static int trace_pushes(struct pushes *p)
 	int c;
 
 	memset(p, 0, sizeof(*p));
-	file_write(TRACING "tracing_on", "0");
 	file_write(TRACING "events/enable", "0");
 	f = fopen(TRACING "trace", "re");
 	while (f && fgets(line, sizeof(line), f)) {
