@@ -13,7 +13,7 @@
 #   -w DIR     a directory that the guest may write to; everything else is thrown away
 #   -n         no look for splats in the console's log
 #
-# Ends with the command's exit status; 97 if the command was fine, but the kernel complained; 98 if
+# Ends with the command's exit status; 97 if the kernel complained, whatever the command said; 98 if
 # the guest died under the command or took too long; 99 if it could not be booted. A boot that does
 # not reach the command is tried three times, a command once.
 #
@@ -139,5 +139,5 @@ if [ -z "$status" ]; then
 	tail -40 "$log" >&2
 	exit 98
 fi
-[ "$status" != 0 ] || [ $splat = 0 ] || status=97
+[ $splat = 0 ] || status=97
 exit "$status"

@@ -51,7 +51,7 @@ retap() {
 		*) not_ok "$prefix: $name"; bad=1 ;;
 		esac
 	done < <("$TESTING/flatten.awk" "$log")
-	if [ "$status" != 0 ] && [ $bad = 0 ]; then
+	if [ "$status" -ge 97 ] || [ "$status" != 0 ] && [ $bad = 0 ]; then
 		not_ok "$prefix: $(guest_status "$status")"
 	elif [ $n = 0 ]; then
 		not_ok "$prefix: no test was run"
