@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The kernel's own network tests, without the module, with it loaded but not used, and with each
-# listener spawned by the library: each must have the same result, whatever that is on this kernel.
+# The kernel's own network tests, without the module, with each listener spawned by the library, and in a soak
+# with the module loaded but not used: each must have the same result, whatever that is on this kernel.
 # Some of these tests race against the clock: those that differ are run again all ways,
 # twice at the most, and count as the same when each result with the module was seen without it, or
 # the other way round. A test in which nothing ran says nothing: that is a failure.
@@ -24,6 +24,9 @@ run=(reuseport_bpf reuseport_bpf_cpu reuseport_dualstack reuseport_addr_any.sh
 	epoll_busy_poll migrate_reuseport sk_lookup tls.sh mptcp/mptcp_sockopt.sh)
 # Minutes each; and epoll_wakeup_test, which has no TCP in it, races against the clock.
 [ "${FASTSOCKET_SOAK:-}" != 1 ] || run+=(epoll_wakeup_test select_reuseport mptcp/connect.sh mptcp/diag.sh mptcp/pm_netlink.sh mptcp/userspace_pm.sh)
+
+with=(spawned)
+[ "${FASTSOCKET_SOAK:-}" != 1 ] || with+=(loaded)
 
 out=$BUILD/selftests/kernel
 mkdir -p "$out/mptcp"
@@ -86,20 +89,20 @@ build() {
 }
 try "kernel selftests build" progress "kernel selftests" kernel-selftests.log build || exit 1
 
-# round N PROGRAM...: run them in each state; results go to seen.plain, seen.loaded and seen.spawned.
+# round N PROGRAM...: run them in each state; results go to seen.plain, seen.spawned and seen.loaded.
 seen=$BUILD/logs/kernel-selftests.seen
 rm -f "$seen".*
 round() {
 	local n=$1 state name load preload status
 	shift
-	for state in plain loaded spawned; do
+	for state in plain "${with[@]}"; do
 		load='' preload=''
-		[ $state = plain ] || load=1
-		[ $state != spawned ] || preload=$TOP/build/cargo/release/libfsocket.so
+		[ "$state" = plain ] || load=1
+		[ "$state" != spawned ] || preload=$TOP/build/cargo/release/libfsocket.so
 		start "kernel-selftests-$state-$n" -k vm -c 2 -t 3000 -- LOAD=$load PRELOAD="$preload" LIMIT=600 \
 			"$TESTING/run-selftests.sh" "$out" "$@"
 	done
-	for state in plain loaded spawned; do
+	for state in plain "${with[@]}"; do
 		name=kernel-selftests-$state-$n
 		finish "$name"
 		status=$?
@@ -128,23 +131,23 @@ compare() {
 
 round 1 "${run[@]}"
 for t in "${run[@]}"; do
-	for state in plain loaded spawned; do
+	for state in plain "${with[@]}"; do
 		grep -qE "^(ok|fail)	$t( |\$)" "$seen.$state" || not_ok "$state: in $t, nothing ran"
 	done
 done
 for n in 2 3; do
 	# Subtests are named after their program.
-	mapfile -t again < <({ compare loaded; compare spawned; } |
+	mapfile -t again < <(for state in "${with[@]}"; do compare "$state"; done |
 		sed -n 's/^differs\t\([^ \t]*\).*/\1/p' | sort -u)
 	[ ${#again[@]} = 0 ] || round $n "${again[@]}"
 done
-for state in loaded spawned; do
-	while IFS=$'\t' read -r result name plain with; do
+for state in "${with[@]}"; do
+	while IFS=$'\t' read -r result name plain seen_with; do
 		if [ "$result" = same ]; then
 			ok "$state: $name ($plain )"
 		else
-			not_ok "$state: $name (without the module:$plain, with it:$with)"
+			not_ok "$state: $name (without the module:$plain, with it:$seen_with)"
 		fi
-	done < <(compare $state)
+	done < <(compare "$state")
 done
 plan
