@@ -65,7 +65,7 @@ impl<'a> View<'a> {
         if socket.is_empty() {
             return None;
         }
-        let connection = socket.take()?;
+        let connection = Connection::take_own(socket)?;
         self.group.took_global();
         if let Some(own) = self.own {
             // It was this queue's turn.

@@ -27,51 +27,18 @@ use super::{
     protocol::{self, Queue as _, Slot as _},
     queue::Connection,
     reuseport::Peers,
-    slot::{Slot, Unfit, Waits},
-    socket::SocketFile,
+    slot::{Slot, Unfit, Verdict, Waits},
     steal::LoadedCpus,
     trace,
 };
 use crate::{
-    core::{
-        state::{Installed, State},
-        stats::{Counter, Stats},
-    },
+    core::stats::{Counter, Stats},
     placement::{
         self,
         task::{self, Pid},
         Mode,
     },
 };
-
-/// One socket is spawned at a time.
-#[pin_data]
-pub(crate) struct Spawning {
-    #[pin]
-    one: SpinLock<()>,
-}
-
-static SPAWNING: State<Spawning> = State::new();
-
-impl Spawning {
-    /// Lets sockets be spawned until what is returned is dropped.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    ///
-    /// # Safety
-    ///
-    /// It must not be dropped while a device is open, or a hook runs that spawns sockets.
-    pub(crate) unsafe fn install() -> Result<Installed<Self>> {
-        let new = pin_init!(Self {
-            one <- new_spinlock!((), "fastsocket::spawning"),
-        });
-        let new = KBox::pin_init(new, GFP_KERNEL)?;
-        // SAFETY: By the safety requirements.
-        Ok(unsafe { SPAWNING.install(new) })
-    }
-}
 
 /// The slots of a socket, by CPU.
 ///
@@ -183,31 +150,22 @@ unsafe impl Sync for Group {}
 // SAFETY: As for [`Pid`]: its slots are dropped with it.
 unsafe impl rcu::Retire for Group {}
 
-/// Spawns a socket. Process context; sleeps.
-///
-/// # Errors
-///
-/// `EALREADY` if it is spawned, `EINVAL` if it does not listen, `EOPNOTSUPP`, `ENOMEM`.
-pub(crate) fn attach(file: &SocketFile) -> Result {
-    if file.group().is_some() && file.listener().is_listening() {
-        return Err(EALREADY);
-    }
-    let socket = file.listener();
-    let spawning = SPAWNING.get()?;
-    let lock = socket.lock();
-    loop {
-        // Memory may be long in coming, and others spawn sockets, too.
-        let peers = Peers::of(&socket)?;
+impl Group {
+    /// Makes the group of a socket. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(socket: ARef<Listener>, peers: Option<Arc<Peers>>) -> Result<Unshared<Self>> {
         let mut slots = Slots::new()?;
         let mut chosen = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..cpu::nr_cpu_ids() {
             chosen.push(Atomic::new(0), GFP_KERNEL_ACCOUNT)?;
         }
-        let own = socket.clone();
-        let group = try_pin_init!(Group {
+        let group = try_pin_init!(Self {
             head: slots.head(),
             slots,
-            socket: own,
+            socket,
             chosen,
             number: Atomic::new(0),
             live: Atomic::new(1),
@@ -218,21 +176,21 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
             taken: Atomic::new(0),
             passed: Atomic::new(u32::MAX),
         }? Error);
-        let group = Unshared::try_pin_init(group, GFP_KERNEL_ACCOUNT)?;
-        let _one = spawning.one.lock();
-        if Peers::is_right(group.peers(), &socket) {
-            file.attach(&lock, group)?;
-            break;
-        }
+        Unshared::try_pin_init(group, GFP_KERNEL_ACCOUNT)
     }
-    drop(lock);
 
-    let here = CpuId::current();
-    Stats::count(socket.net(), here, Counter::Listen, &rcu::Guard::new());
-    Ok(())
-}
+    /// Returns the group of a socket, if it is spawned. Any context.
+    pub(crate) fn of<'g>(socket: &'g Listener, _guard: &'g rcu::Guard) -> Option<&'g Self> {
+        // SAFETY: What is attached is a group, which is freed an RCU grace period after it was detached.
+        unsafe { Self::from_raw(socket.slots()).as_ref() }
+    }
 
-impl Group {
+    /// Returns that of another spawned socket of a socket's SO_REUSEPORT group. Any context.
+    pub(crate) fn of_sibling<'g>(socket: &Listener, guard: &'g rcu::Guard) -> Option<&'g Self> {
+        // SAFETY: As above.
+        unsafe { Self::from_raw(socket.sibling_slots(guard)).as_ref() }
+    }
+
     /// Returns the group that C knows as this. What C has as one is the first part of a group.
     pub(crate) fn from_raw(slots: *mut bindings::fastsocket_slots) -> *mut Self {
         slots.cast()
@@ -280,15 +238,18 @@ impl Group {
         self.loaded.iter().filter_map(|cpu| self.slot(cpu))
     }
 
-    /// A slot has become loaded, or is not any more. Any context.
-    pub(crate) fn note_loaded(&self, cpu: CpuId, loaded: bool) {
-        self.loaded.set(cpu, loaded);
+    /// A slot was looked at by its timer. Softirq.
+    fn heed(&self, slot: &Slot, verdict: &Verdict, guard: &rcu::Guard) {
+        self.loaded.set(slot.cpu(), verdict.loaded);
+        if verdict.loaded {
+            self.wake_idle(slot, guard);
+        }
     }
 
     /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
     ///
     /// One that does not come, since it waits for something else, is not the first to be asked again.
-    pub(crate) fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) {
+    fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) {
         let from = self.next_idle.load(Relaxed);
         let idle = |slot: &&Slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard);
         // Of equal keys, min_by_key() takes the first.
@@ -407,7 +368,8 @@ impl Group {
     /// Makes the slot of a CPU, unless another task has meanwhile, or the socket does not listen. Process
     /// context.
     fn add(&self, cpu: CpuId) -> Result<&Slot> {
-        let slot = Slot::new(self.socket.clone(), cpu)?;
+        // SAFETY: It is what a slot's timer is to call.
+        let slot = unsafe { Slot::new(self.socket.clone(), cpu, tick) }?;
 
         // The socket is open, and counted: this is not the last.
         self.live.fetch_add(1, Relaxed);
@@ -562,4 +524,24 @@ impl Group {
         unsafe { rcu::retire(group) };
         true
     }
+}
+
+/// The function of a slot's timer.
+///
+/// # Safety
+///
+/// To be called by the timer of a slot only.
+unsafe extern "C" fn tick(timer: *mut bindings::timer_list) {
+    // SAFETY: The timer is that of a slot, which is not freed before it is shut down.
+    let slot = unsafe { Slot::from_timer(timer) };
+    let guard = rcu::Guard::new();
+    let judge = |waits| {
+        let verdict = slot.judge(waits, &guard);
+        if let Some(group) = Group::of(slot.socket(), &guard) {
+            group.heed(slot, &verdict, &guard);
+        }
+        verdict.push
+    };
+    let pushed = slot.tick(judge);
+    trace::migrated(slot.socket(), slot.cpu(), pushed);
 }

@@ -14,11 +14,12 @@ use kernel::{bindings, cpu::CpuId, error::to_result, prelude::*, sync::rcu};
 
 use super::{
     accept,
-    group::{Group, Spawning},
+    group::Group,
     listener::Listener,
     poll::{self, PollCall},
     queue::Connection,
     slot::Slot,
+    spawn::Spawning,
 };
 use crate::core::state::Installed;
 
@@ -91,7 +92,7 @@ unsafe extern "C" fn unused(slot: *mut bindings::fastsocket_slot) -> bool {
     };
     // SAFETY: The slot lives as long as its group, which counts its references as one.
     unsafe {
-        let group = slot.as_ref().socket().group_ptr();
+        let group = Group::from_raw(slot.as_ref().socket().slots());
         NonNull::new(group).is_some_and(|group| Group::unuse(group))
     }
 }

@@ -12,8 +12,6 @@ use kernel::{
     types::{AlwaysRefCounted, Opaque},
 };
 
-use super::{group::Group, queue::Connection, wait::WaitQueue};
-
 /// A TCP socket that listens, or did.
 ///
 /// # Invariants
@@ -83,17 +81,10 @@ impl Listener {
         unsafe { ptr::read_volatile(addr_of!((*self.as_ptr()).sk_ack_backlog)) }
     }
 
-    /// Returns the group that is attached to it, or null. Any context.
-    pub(crate) fn group_ptr(&self) -> *mut Group {
+    /// Returns what is attached to it, or null. Any context.
+    pub(crate) fn slots(&self) -> *mut bindings::fastsocket_slots {
         // SAFETY: By the type invariants; the field is written atomically.
-        Group::from_raw(unsafe { ptr::read_volatile(addr_of!((*self.queue()).fastsocket_slots)) })
-    }
-
-    /// Returns the group that is attached to it, if it is spawned. Any context.
-    pub(crate) fn group<'g>(&'g self, _guard: &'g rcu::Guard) -> Option<&'g Group> {
-        // SAFETY: What is attached is a group, which is freed an RCU grace period after it was
-        // detached.
-        unsafe { self.group_ptr().as_ref() }
+        unsafe { ptr::read_volatile(addr_of!((*self.queue()).fastsocket_slots)) }
     }
 
     /// Is it in an SO_REUSEPORT group? Any context.
@@ -109,10 +100,11 @@ impl Listener {
         unsafe { bindings::fastsocket_shares(self.as_ptr(), other.as_ptr()) }
     }
 
-    /// Returns the group of another spawned socket of its SO_REUSEPORT group. Any context.
-    pub(crate) fn sibling<'g>(&self, _guard: &'g rcu::Guard) -> Option<&'g Group> {
-        // SAFETY: By the type invariants, and because a group is freed after a grace period.
-        unsafe { Group::from_raw(bindings::fastsocket_sibling(self.as_ptr())).as_ref() }
+    /// Returns what is attached to another spawned socket of its SO_REUSEPORT group, or null. Any context, under
+    /// RCU.
+    pub(crate) fn sibling_slots(&self, _guard: &rcu::Guard) -> *mut bindings::fastsocket_slots {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::fastsocket_sibling(self.as_ptr()) }
     }
 
     /// Does it listen? Any context.
@@ -128,13 +120,12 @@ impl Listener {
         unsafe { Namespace::from_raw((*self.as_ptr()).__sk_common.skc_net.net) }
     }
 
-    /// Does anybody wait at the socket itself? An answer that may be old. Any context.
+    /// The wait queue of those who wait at the socket itself, or null. Any context, under RCU.
     #[inline]
-    pub(crate) fn has_waiter(&self, _guard: &rcu::Guard) -> bool {
-        // SAFETY: The pointer is valid, and that of the wait queue under RCU.
+    pub(crate) fn wait_queue(&self, _guard: &rcu::Guard) -> *const bindings::socket_wq {
+        // SAFETY: The pointer is valid; the field is written atomically.
         unsafe {
-            let wq = ptr::read_volatile(addr_of!((*self.as_ptr()).__bindgen_anon_1.sk_wq));
-            !wq.is_null() && WaitQueue::is_active_raw(wq)
+            ptr::read_volatile(addr_of!((*self.as_ptr()).__bindgen_anon_1.sk_wq)).cast_const()
         }
     }
 
@@ -152,18 +143,10 @@ impl Listener {
         Locked(self)
     }
 
-    /// The group that is attached is about to go. Any context.
+    /// What is attached is about to go. Any context.
     pub(crate) fn detach(&self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::fastsocket_detach(self.as_ptr()) };
-    }
-
-    /// Takes the oldest connection of its own queue. Process context.
-    pub(crate) fn take(&self) -> Option<Connection> {
-        // SAFETY: By the type invariants.
-        let request = NonNull::new(unsafe { bindings::fastsocket_take(self.as_ptr()) })?;
-        // SAFETY: It was just taken from the queue.
-        Some(unsafe { Connection::from_raw(request) })
     }
 
     /// Wakes those who wait for so many connections. Any context.

@@ -15,7 +15,7 @@
 //
 // 1. The socket lock of one that is being spawned. A user can keep it for as long as they like, so nothing
 //    that others need is held over it.
-// 2. [`group::Spawning`], a spinlock: one socket is spawned at a time, so that each sees its group's.
+// 2. [`spawn::Spawning`], a spinlock: one socket is spawned at a time, so that each sees its group's.
 // 3. Spinlocks, under which nothing is taken: those of what SO_REUSEPORT groups share (their writers), and of
 //    a group (who becomes a consumer of its slots).
 // 4. That of a slot's queue, a spinlock that softirqs take, and under it the one of the socket's own.

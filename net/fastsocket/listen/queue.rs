@@ -58,6 +58,14 @@ impl Connection {
         Self { request }
     }
 
+    /// Takes the oldest of a socket's own queue. Process context.
+    pub(crate) fn take_own(socket: &Listener) -> Option<Self> {
+        // SAFETY: By the type invariants of the socket.
+        let request = NonNull::new(unsafe { bindings::fastsocket_take(socket.as_ptr()) })?;
+        // SAFETY: It was just taken from the queue.
+        Some(unsafe { Self::from_raw(request) })
+    }
+
     pub(crate) fn into_raw(self) -> *mut bindings::request_sock {
         self.request.as_ptr()
     }

@@ -45,25 +45,9 @@ pub(crate) struct Peers {
     chains: KVec<Atomic<*mut Slot>>,
 }
 
-/// What puts a slot into a chain; for [`Peers`] only.
-pub(crate) struct Link {
-    next: Atomic<*mut Slot>,
-    /// Null for the first.
-    previous: Atomic<*mut Slot>,
-}
-
-impl Link {
-    pub(crate) const fn new() -> Self {
-        Self {
-            next: Atomic::new(ptr::null_mut()),
-            previous: Atomic::new(ptr::null_mut()),
-        }
-    }
-}
-
 impl Peers {
-    /// Returns what a socket that is about to be spawned is to share with other members of its group;
-    /// [`None`] if it is in no group. Process context; sleeps.
+    /// Returns what a socket that is about to be spawned is to share with other members of its group, if it is
+    /// the first that is spawned; [`None`] if it is in no group. Process context; sleeps.
     ///
     /// # Errors
     ///
@@ -71,10 +55,6 @@ impl Peers {
     pub(crate) fn of(socket: &Listener) -> Result<Option<Arc<Self>>> {
         if !socket.is_in_reuseport_group() {
             return Ok(None);
-        }
-        let theirs = Self::of_sibling(socket);
-        if theirs.is_some() {
-            return Ok(theirs);
         }
 
         let mut chains = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
@@ -87,20 +67,6 @@ impl Peers {
             chains,
         });
         Ok(Some(Arc::pin_init(new, GFP_KERNEL_ACCOUNT)?))
-    }
-
-    /// Is this still what [`of`](Self::of) would return? Any context.
-    pub(crate) fn is_right(this: Option<&Arc<Self>>, socket: &Listener) -> bool {
-        match (this, Self::of_sibling(socket)) {
-            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, &theirs),
-            (None, Some(_)) => false,
-            (_, None) => true,
-        }
-    }
-
-    fn of_sibling(socket: &Listener) -> Option<Arc<Self>> {
-        let guard = rcu::Guard::new();
-        socket.sibling(&guard)?.peers().cloned()
     }
 
     /// Returns another member that is to take a SYN that mainline has for `socket`. Any context.

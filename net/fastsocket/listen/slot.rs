@@ -13,7 +13,7 @@
 //! looks after it at each tick: it calls idle consumers to a queue that is slow ([`steal`](super::steal)),
 //! and moves what nobody takes to the socket's own queue, of which every waiter hears ([`patience`]).
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings, container_of,
@@ -26,15 +26,12 @@ use kernel::{
 };
 
 use super::{
-    group::Group,
     limit::{self, Requests, Room, Sum},
     listener::Listener,
-    protocol::{self, Queue as _, Slot as _},
+    protocol::{self, Queue as _},
     queue::Queue,
-    reuseport::Link,
     steal::{self, Age},
-    trace,
-    wait::{Timer, WaitQueue},
+    wait::{Callback, Timer, WaitQueue},
 };
 use crate::placement::task::{self, Pid, TaskState};
 
@@ -99,9 +96,25 @@ struct Pace {
     loaded: Atomic<bool>,
 }
 
+/// What puts a slot into a chain of [`Peers`](super::reuseport::Peers), whose it is.
+pub(crate) struct Link {
+    pub(crate) next: Atomic<*mut Slot>,
+    /// Null for the first.
+    pub(crate) previous: Atomic<*mut Slot>,
+}
+
+impl Link {
+    pub(crate) const fn new() -> Self {
+        Self {
+            next: Atomic::new(ptr::null_mut()),
+            previous: Atomic::new(ptr::null_mut()),
+        }
+    }
+}
+
 /// The accept queue of a socket on one CPU.
 ///
-/// Softirqs find it under RCU: by its [`Group`], by requests that count here, and by the timer. It is freed
+/// Softirqs find it under RCU: by its [`Group`](super::group::Group), by requests that count here, and by the timer. It is freed
 /// with its group, a grace period after the socket was destroyed and the last such request freed.
 #[pin_data]
 #[repr(C, align(64))]
@@ -131,7 +144,15 @@ unsafe impl Sync for Slot {}
 
 impl Slot {
     /// Makes a slot. Process context.
-    pub(crate) fn new(socket: ARef<Listener>, cpu: CpuId) -> Result<Unshared<Self>> {
+    ///
+    /// # Safety
+    ///
+    /// `tick` must be good to be called with a pointer to its timer.
+    pub(crate) unsafe fn new(
+        socket: ARef<Listener>,
+        cpu: CpuId,
+        tick: Callback,
+    ) -> Result<Unshared<Self>> {
         let slot = try_pin_init!(Self {
             requests: Requests::new(),
             queue <- Queue::new(),
@@ -161,7 +182,7 @@ impl Slot {
                 age: Age::new(),
                 loaded: Atomic::new(false),
             },
-            // SAFETY: It is the timer of a slot, that is freed a grace period after it was shut down.
+            // SAFETY: By the safety requirements; a slot is freed a grace period after the timer was shut down.
             timer <- unsafe { Timer::new(tick) },
         }? Error);
         Unshared::try_pin_init(slot, GFP_KERNEL_ACCOUNT)
@@ -170,6 +191,16 @@ impl Slot {
     /// Returns the slot that C knows as this. What C has as one is the first part of a slot.
     pub(crate) fn from_raw(slot: NonNull<bindings::fastsocket_slot>) -> NonNull<Self> {
         slot.cast()
+    }
+
+    /// Returns the slot that a timer is of.
+    ///
+    /// # Safety
+    ///
+    /// It must be that of a slot, which is not freed for `'a`.
+    pub(crate) unsafe fn from_timer<'a>(timer: *mut bindings::timer_list) -> &'a Self {
+        // SAFETY: By the safety requirements.
+        unsafe { &*container_of!(timer, Slot, timer) }
     }
 
     pub(crate) fn cpu(&self) -> CpuId {
@@ -247,7 +278,7 @@ impl Slot {
     #[inline]
     fn is_served(&self, guard: &rcu::Guard) -> bool {
         self.waiters.is_active()
-            || (self.duty.accepts.load(Relaxed) && !self.socket.has_waiter(guard))
+            || (self.duty.accepts.load(Relaxed) && !WaitQueue::is_active_at(&self.socket, guard))
     }
 
     /// A connection that was queued is ready. Any context but hardirq.
@@ -324,16 +355,6 @@ impl Slot {
         self.pace.loaded.load(Relaxed)
     }
 
-    /// Says whether it is loaded; for the timer, which is armed while it is.
-    fn set_loaded(&self, loaded: bool, group: Option<&Group>) {
-        if self.is_loaded() != loaded {
-            self.pace.loaded.store(loaded, Relaxed);
-            if let Some(group) = group {
-                group.note_loaded(self.cpu, loaded);
-            }
-        }
-    }
-
     /// Is its consumer about to do nothing? An answer that may be old. Any context.
     pub(crate) fn is_idle(&self, guard: &rcu::Guard) -> bool {
         let waits = |pid: &Pid| pid.task_state() == TaskState::Waiting;
@@ -384,21 +405,20 @@ impl Slot {
         self.timer.shut_down();
     }
 
-    /// Looks at the queue at a tick, and judges how many connections to push. Softirq.
-    fn judge(&self, waits: bool, guard: &rcu::Guard) -> u32 {
-        let group = self.socket.group(guard);
+    /// Looks at the queue at a tick, and judges. Softirq.
+    pub(crate) fn judge(&self, waits: bool, guard: &rcu::Guard) -> Verdict {
         if !waits {
             self.pace.still.store(0, Relaxed);
-            self.set_loaded(false, group);
-            return 0;
+            self.pace.loaded.store(false, Relaxed);
+            return Verdict {
+                loaded: false,
+                push: 0,
+            };
         }
 
         let taken = self.pace.taken.load(Relaxed);
-        let late = steal::late(self.pace.age.tick(taken, self.queue.length()));
-        self.set_loaded(late, group);
-        if let Some(group) = group.filter(|_| late) {
-            group.wake_idle(self, guard);
-        }
+        let loaded = steal::late(self.pace.age.tick(taken, self.queue.length()));
+        self.pace.loaded.store(loaded, Relaxed);
 
         let served = taken.wrapping_sub(self.pace.stolen.load(Relaxed));
         let still = if self.pace.seen.xchg(served, Relaxed) == served {
@@ -420,13 +440,16 @@ impl Slot {
         };
         let running = msecs_to_jiffies(PATIENCE_RUNNING_MS) as u32;
         if still < patience(service, consumer, running) {
-            return 0;
+            return Verdict { loaded, push: 0 };
         }
         self.duty.stalled.store(true, Relaxed);
         if consumer == TaskState::Gone {
             self.duty.accepts.store(false, Relaxed);
         }
-        PUSHED_AT_ONCE
+        Verdict {
+            loaded,
+            push: PUSHED_AT_ONCE,
+        }
     }
 }
 
@@ -447,6 +470,14 @@ impl protocol::Slot for Slot {
     fn arm(&self) {
         self.timer.arm();
     }
+}
+
+/// What a tick has found.
+pub(crate) struct Verdict {
+    /// Idle consumers may take from the slot.
+    pub(crate) loaded: bool,
+    /// How many connections go to the socket's own queue.
+    pub(crate) push: u32,
 }
 
 /// Why a slot does not take a connection.
@@ -478,19 +509,6 @@ fn patience(service: Service, consumer: TaskState, running: u32) -> u32 {
         (Service::Away, _) | (_, TaskState::Waiting) => PATIENCE_ASLEEP,
         (Service::AtQueue, TaskState::Running) => running,
     }
-}
-
-/// The function of a slot's timer.
-///
-/// # Safety
-///
-/// To be called by the timer of a slot only.
-unsafe extern "C" fn tick(timer: *mut bindings::timer_list) {
-    // SAFETY: The timer is that of a slot, which is not freed before it is shut down.
-    let slot = unsafe { &*container_of!(timer, Slot, timer) };
-    let guard = rcu::Guard::new();
-    let pushed = slot.tick(|waits| slot.judge(waits, &guard));
-    trace::migrated(&slot.socket, slot.cpu, pushed);
 }
 
 #[kernel::macros::kunit_tests(fastsocket_slot)]

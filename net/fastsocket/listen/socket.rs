@@ -102,7 +102,7 @@ impl SocketFile {
         // for as long as the file.
         unsafe {
             let listener = Listener::from_raw((*self.sock.as_ptr()).sk);
-            listener.group_ptr().as_ref()
+            Group::from_raw(listener.slots()).as_ref()
         }
     }
 }

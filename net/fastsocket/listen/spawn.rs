@@ -8,10 +8,51 @@
 //! right after `listen(2)`, in a master process that will never accept. Who serves which CPU is decided
 //! when a task first waits at the socket ([`Group::enlist`](super::group::Group::enlist)).
 
-use kernel::{cpu::CpuId, cpumask, prelude::*};
+use kernel::{
+    cpu::CpuId,
+    cpumask, new_spinlock,
+    prelude::*,
+    sync::{rcu, Arc, SpinLock},
+};
 
-use super::{group, slot::Waits, socket::SocketFile};
-use crate::{core::log::log, placement::Mode};
+use super::{group::Group, listener::Listener, reuseport::Peers, slot::Waits, socket::SocketFile};
+use crate::{
+    core::{
+        log::log,
+        state::{Installed, State},
+        stats::{Counter, Stats},
+    },
+    placement::Mode,
+};
+
+/// One socket is spawned at a time.
+#[pin_data]
+pub(crate) struct Spawning {
+    #[pin]
+    one: SpinLock<()>,
+}
+
+static SPAWNING: State<Spawning> = State::new();
+
+impl Spawning {
+    /// Lets sockets be spawned until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// It must not be dropped while a device is open, or a hook runs that spawns sockets.
+    pub(crate) unsafe fn install() -> Result<Installed<Self>> {
+        let new = pin_init!(Self {
+            one <- new_spinlock!((), "fastsocket::spawning"),
+        });
+        let new = KBox::pin_init(new, GFP_KERNEL)?;
+        // SAFETY: By the safety requirements.
+        Ok(unsafe { SPAWNING.install(new) })
+    }
+}
 
 /// `FSOCKET_IOC_SPAWN_LISTEN`: `cpu` is the CPU that the caller wants to serve, or negative.
 ///
@@ -79,7 +120,7 @@ pub(crate) fn check_enabled() -> Result {
 /// As [`spawn`].
 pub(crate) fn attach(file: &SocketFile) -> Result {
     check_enabled()?;
-    match group::attach(file) {
+    match attach_group(file) {
         Err(e) if e == EALREADY => Ok(()),
         Err(e) => {
             log!(7, "spawn refused: {:?}", e);
@@ -87,4 +128,42 @@ pub(crate) fn attach(file: &SocketFile) -> Result {
         }
         Ok(()) => Ok(()),
     }
+}
+
+fn attach_group(file: &SocketFile) -> Result {
+    let socket = file.listener();
+    if file.group().is_some() && socket.is_listening() {
+        return Err(EALREADY);
+    }
+    let spawning = SPAWNING.get()?;
+    let lock = socket.lock();
+    loop {
+        // Memory may be long in coming, and others spawn sockets, too.
+        let peers = match sibling_peers(&socket) {
+            None => Peers::of(&socket)?,
+            theirs => theirs,
+        };
+        let group = Group::new(socket.clone(), peers)?;
+        let _one = spawning.one.lock();
+        let is_right = match (group.peers(), sibling_peers(&socket)) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, &theirs),
+            (None, Some(_)) => false,
+            (_, None) => true,
+        };
+        if is_right {
+            file.attach(&lock, group)?;
+            break;
+        }
+    }
+    drop(lock);
+
+    let here = CpuId::current();
+    Stats::count(socket.net(), here, Counter::Listen, &rcu::Guard::new());
+    Ok(())
+}
+
+/// What the spawned members of a socket's SO_REUSEPORT group share.
+fn sibling_peers(socket: &Listener) -> Option<Arc<Peers>> {
+    let guard = rcu::Guard::new();
+    Group::of_sibling(socket, &guard)?.peers().cloned()
 }

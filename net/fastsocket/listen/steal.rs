@@ -80,10 +80,13 @@ impl LoadedCpus {
         Ok(Self(words))
     }
 
-    /// Any context.
+    /// Writes only if that changes. Any context.
     pub(crate) fn set(&self, cpu: CpuId, loaded: bool) {
         let bit = 1 << (cpu.as_u32() % usize::BITS);
         if let Some(word) = self.0.get((cpu.as_u32() / usize::BITS) as usize) {
+            if (word.load(Relaxed) & bit != 0) == loaded {
+                return;
+            }
             if loaded {
                 word.fetch_or(bit, Relaxed);
             } else {

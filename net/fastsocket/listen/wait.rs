@@ -8,7 +8,13 @@ use core::{
     marker::PhantomPinned,
     ptr::{self, addr_of},
 };
-use kernel::{bindings, error::to_result, prelude::*, sync::LockClassKey, types::Opaque};
+use kernel::{
+    bindings,
+    error::to_result,
+    prelude::*,
+    sync::{rcu, LockClassKey},
+    types::Opaque,
+};
 
 use super::listener::Listener;
 
@@ -63,13 +69,19 @@ impl WaitQueue {
         unsafe { Self::is_active_raw(self.wq.get()) }
     }
 
-    /// [`is_active`](Self::is_active) of a wait queue of C.
-    ///
+    /// Does anybody wait at a socket itself? An answer that may be old. Any context.
+    #[inline]
+    pub(crate) fn is_active_at(socket: &Listener, guard: &rcu::Guard) -> bool {
+        let wq = socket.wait_queue(guard);
+        // SAFETY: It is valid under RCU.
+        !wq.is_null() && unsafe { Self::is_active_raw(wq) }
+    }
+
     /// # Safety
     ///
-    /// It must be a valid one.
+    /// It must be a valid wait queue.
     #[inline]
-    pub(crate) unsafe fn is_active_raw(wq: *const bindings::socket_wq) -> bool {
+    unsafe fn is_active_raw(wq: *const bindings::socket_wq) -> bool {
         // SAFETY: It is a list head, whose address does not change.
         unsafe {
             let head = addr_of!((*wq).wait.head);
@@ -79,7 +91,6 @@ impl WaitQueue {
     }
 
     /// Wakes those who wait for a connection, of those who wait exclusively one. Any context.
-    ///
     #[inline]
     pub(crate) fn wake(&self) {
         // SAFETY: By the type invariants.
