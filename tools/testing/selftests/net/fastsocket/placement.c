@@ -519,6 +519,58 @@ FS_TEST(cpu, not_woken_beside_its_client)
 	EXPECT_GE(TRIES / 2, home);
 }
 
+/*
+ * A worker of another CPU, and of this user, that never sleeps on the CPU on
+ * which the connection arrives.
+ */
+static pid_t hog_of(const struct listener *l, uid_t uid, int cpu)
+{
+	int ready[2], ret;
+	pid_t pid;
+	char c;
+
+	if (pipe(ready))
+		return -errno;
+	pid = fork_child();
+	if (!pid) {
+		/* It serves the first, and is then moved. */
+		ret = become(uid) ?: pin_to(cpu_id(0));
+		if (!ret && consumer(l->fd, EPOLLIN) < 0)
+			ret = -1;
+		ret = ret ?: pin_to(cpu);
+		if (ret || write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			;
+	}
+	close(ready[1]);
+	ret = read(ready[0], &c, 1);
+	close(ready[0]);
+	return ret == 1 ? pid : -EIO;
+}
+
+/* A user's own workers make way, and not those of others. */
+FS_TEST(cpu, another_users_does_not_make_way)
+{
+	static const uid_t uids[] = { 0, NOBODY };
+	int home[2], i;
+	pid_t pid;
+
+	FS_NEED_CPUS(4);
+	if (!variant->spawned)
+		SKIP(return, "there is nobody to make way for");
+	for (i = 0; i < ARRAY_SIZE(uids); i++) {
+		pid = hog_of(&self->l, uids[i], cpu_id(1));
+		ASSERT_LT(0, pid);
+		home[i] = stray_returns(_metadata, &self->l, false, &self->start);
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_EQ(128 + SIGKILL, reap(pid));
+	}
+	TH_LOG("%d of %d, another user's %d", home[0], TRIES, home[1]);
+	EXPECT_LE(TRIES / 3, home[0]);
+	EXPECT_GE(TRIES / 4, home[1]);
+}
+
 /* --- enable_listen_spawn ---------------------------------------------- */
 
 FIXTURE(mode) { struct listener l; };
