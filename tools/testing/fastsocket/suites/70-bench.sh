@@ -87,9 +87,11 @@ if counted alone; then
 	holds "one CPU has nobody to share with" '.[0].regions[0] | .total.kernel_loads + .total.kernel_stores
 		+ .total.user_loads + .total.user_stores == 0 and .per_unit.kernel > 50000' "$dir/alone.json"
 fi
-counted forgetful && holds "without TCP's metrics of peers there are fewer transfers" '
-	.[0].workload.tcp_no_metrics_save and .[0].regions[0].per_unit.kernel_transfers
-		< .[1].regions[0].per_unit.kernel_transfers' "$dir/forgetful.json" "$dir/fastsocket.json"
+# Of 30 transfers by so few connections, those of others may be more at one time.
+counted forgetful && holds "without TCP's metrics of peers their lines are not moved" '
+	def moved: [.regions[0].pairs[] | select(.what[0] | test("^tcp_[a-z]+_metrics")) | .count] | add // 0;
+	.[0].workload.tcp_no_metrics_save and 10 * (.[0] | moved) < (.[1] | moved)' \
+	"$dir/forgetful.json" "$dir/fastsocket.json"
 counted guarded && holds "AppArmor is on when it is asked for, and costs instructions" '
 	.[0].workload.apparmor and (.[1].workload.apparmor | not)
 	and .[0].regions[0].per_unit.kernel > .[1].regions[0].per_unit.kernel' \
