@@ -400,10 +400,15 @@ impl Group {
 
     /// Puts a connection into the slot of the CPU that received its last packet, or gives it back: then it
     /// goes to the socket's own queue. Softirq, or process context with BHs off.
-    pub(crate) fn admit(
+    ///
+    /// # Safety
+    ///
+    /// As [`Queue::add`](super::queue::Queue::add).
+    pub(crate) unsafe fn admit(
         &self,
         cpu: Option<CpuId>,
         connection: Connection,
+        child: NonNull<bindings::sock>,
         guard: &rcu::Guard,
     ) -> Result<(), Connection> {
         let here = CpuId::current();
@@ -421,7 +426,11 @@ impl Group {
             }
             return Err(connection);
         }
-        slot.queue().add(&self.socket, slot.cpu(), connection)?;
+        // SAFETY: By the safety requirements.
+        unsafe {
+            slot.queue()
+                .add(&self.socket, slot.cpu(), connection, child)
+        }?;
         slot.look_after();
         count(Counter::LookupLocal);
         Ok(())

@@ -130,11 +130,12 @@ unsafe extern "C" fn queue_add(
         (
             group(slots),
             rcu::Guard::assume(),
-            Connection::new(req, child),
+            Connection::from_raw(req),
         )
     };
     let cpu = CpuId::from_i32(cpu);
-    match group.admit(cpu, connection, &guard) {
+    // SAFETY: The caller has them from `inet_csk_reqsk_queue_add()`.
+    match unsafe { group.admit(cpu, connection, child, &guard) } {
         Ok(()) => true,
         Err(connection) => {
             // It stays the caller's.

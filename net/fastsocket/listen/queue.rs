@@ -28,28 +28,12 @@ use super::{
 ///
 /// # Invariants
 ///
-/// `request` is a request whose child is set, and which nobody else has.
+/// `request` is a request that nobody else has, and whose child is set from when it is first in a queue.
 pub(crate) struct Connection {
     request: NonNull<bindings::request_sock>,
 }
 
 impl Connection {
-    /// Takes over the request of a child.
-    ///
-    /// # Safety
-    ///
-    /// Both must be as `inet_csk_reqsk_queue_add()` was given them. If the value comes to nothing, it has to
-    /// be given up by [`into_raw`](Self::into_raw).
-    pub(crate) unsafe fn new(
-        request: NonNull<bindings::request_sock>,
-        child: NonNull<bindings::sock>,
-    ) -> Self {
-        // SAFETY: By the safety requirements, it is ours to write.
-        unsafe { (*request.as_ptr()).sk = child.as_ptr() };
-        // INVARIANT: By the safety requirements.
-        Self { request }
-    }
-
     /// # Safety
     ///
     /// The type invariants must hold.
@@ -70,15 +54,18 @@ impl Connection {
         self.request.as_ptr()
     }
 
-    /// Notes at the child at whose CPU's slot it waits.
-    fn note(&self, cpu: CpuId) {
-        // SAFETY: By the type invariants, the child is a `struct inet_connection_sock`, whose field is
-        // ours while it waits.
+    /// Gives it its child, and notes there at whose CPU's slot it waits.
+    ///
+    /// Not before it is sure to be queued: who fails takes a request with a child for one that waits to be
+    /// accepted, as `reqsk_fastopen_remove()` does, and leaves its reference to whom would accept it.
+    fn join(&self, child: NonNull<bindings::sock>, cpu: CpuId) {
+        // CAST: The kernel has at most 8192 CPUs.
+        let slot = cpu.as_u32().wrapping_add(1) as u16;
+        // SAFETY: By the type invariants, the request is ours to write. The child is a
+        // `struct inet_connection_sock`, whose field is ours while it waits.
         unsafe {
-            let child = (*self.request.as_ptr()).sk;
-            let child = child.cast::<bindings::inet_connection_sock>();
-            // CAST: The kernel has at most 8192 CPUs.
-            let slot = cpu.as_u32().wrapping_add(1) as u16;
+            (*self.request.as_ptr()).sk = child.as_ptr();
+            let child = child.as_ptr().cast::<bindings::inet_connection_sock>();
             ptr::write_volatile(
                 addr_of_mut!((*child).icsk_accept_queue.fastsocket_slot),
                 slot,
@@ -183,14 +170,19 @@ impl Queue {
         })
     }
 
-    /// Adds a connection to the queue of a CPU's slot, unless its socket has left `TCP_LISTEN`.
-    pub(crate) fn add(
+    /// Adds the connection of a child to the queue of a CPU's slot, unless its socket has left `TCP_LISTEN`.
+    ///
+    /// # Safety
+    ///
+    /// Both must be as `inet_csk_reqsk_queue_add()` was given them.
+    pub(crate) unsafe fn add(
         &self,
         socket: &Listener,
         cpu: CpuId,
         connection: Connection,
+        child: NonNull<bindings::sock>,
     ) -> Result<(), Connection> {
-        self.arrive(socket, connection, |connection| connection.note(cpu))
+        self.arrive(socket, connection, |connection| connection.join(child, cpu))
     }
 }
 

@@ -127,6 +127,77 @@ FS_TEST(hs, served)
 	}
 }
 
+enum { LISTENS, SENT_TO, CLOSED, OVER };
+
+/* Where a client sends SYNs with data to. */
+struct target {
+	struct listener *l;
+	int cpu;
+	int state;
+};
+
+static void *send_syns(void *arg)
+{
+	struct linger reset = { 1, 0 };
+	struct target *t = arg;
+	struct sockaddr_storage ss;
+	int fd, state, epfd = -1;
+	socklen_t len;
+
+	pin_to(t->cpu);
+	while ((state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE)) != OVER) {
+		if (state == CLOSED)
+			continue;
+		if (state == LISTENS) {
+			close(epfd);
+			epfd = consumer(t->l->fd, EPOLLIN);
+		}
+		__atomic_compare_exchange_n(&t->state, &state, SENT_TO, false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+		len = listener_addr(t->l, 0, &ss);
+		fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		sendto(fd, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (void *)&ss, len);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		close(fd);
+	}
+	return NULL;
+}
+
+/* A SYN that makes a child finds its listener closed when it is to be queued. */
+FS_TEST(hs, fastopen_under_close)
+{
+	int i, listeners = soaks() ? 2000 : 150;
+	struct target t = { .l = &self->l, .cpu = cpu_id(0), .state = CLOSED };
+	struct trace_left left;
+	const char *complaint;
+	pthread_t thread;
+	long long until;
+
+	FS_NEED_CPUS(2);
+	left_begin(&left);
+	ASSERT_EQ(0, pin_to(cpu_id(1)));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, send_syns, &t));
+	for (i = 0; i < listeners; i++) {
+		ASSERT_EQ(0, hs_open(&self->l, variant->fam, FASTOPEN, variant->spawned));
+		/* No cookie is asked for. */
+		ASSERT_EQ(0, sysctl("tcp_fastopen", "519"));
+		__atomic_store_n(&t.state, LISTENS, __ATOMIC_RELEASE);
+		ASSERT_TRUE(WAIT_FOR(__atomic_load_n(&t.state, __ATOMIC_ACQUIRE) == SENT_TO));
+		/* At any time of the first one's way through the kernel. */
+		until = now_ns() + rand() % 400000;
+		while (now_ns() < until)
+			;
+		ASSERT_EQ(0, close(self->l.fd));
+		__atomic_store_n(&t.state, CLOSED, __ATOMIC_RELEASE);
+	}
+	__atomic_store_n(&t.state, OVER, __ATOMIC_RELEASE);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	fs_close_device();
+	complaint = left_end(&left);
+	EXPECT_EQ(NULL, complaint)
+		TH_LOG("%s", complaint);
+}
+
 /*
  * Half of the clients say something before the worker of their CPU is killed:
  * with TCP_DEFER_ACCEPT, the others are half open then.
