@@ -233,6 +233,12 @@ impl Group {
         })
     }
 
+    /// Is there no slot that idle consumers may take from? Any context.
+    #[inline]
+    pub(crate) fn none_is_loaded(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
     #[inline]
     fn loaded(&self) -> impl Iterator<Item = &Slot> {
         self.loaded.iter().filter_map(|cpu| self.slot(cpu))

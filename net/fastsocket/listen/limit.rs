@@ -75,6 +75,16 @@ pub(crate) fn now() -> u32 {
     unsafe { core::ptr::read_volatile(core::ptr::addr_of!(bindings::jiffies)) as u32 }
 }
 
+/// Of what so many CPUs may have together, is that only the share of one?
+///
+/// Where a share is but a few, all are to be counted.
+#[inline]
+pub(crate) fn is_share(own: i32, cpus: u32, all: u32) -> bool {
+    const FEW: u32 = 4;
+    let own = u32::try_from(own).unwrap_or(0);
+    cpus.saturating_mul(own.max(FEW)) <= all
+}
+
 /// A sum over all slots, of which that of the others is as old as this tick at most.
 pub(crate) struct Sum {
     tick: Atomic<u32>,
@@ -141,6 +151,21 @@ impl Room {
 #[kernel::macros::kunit_tests(fastsocket_limit)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_of_much_is_known_without_the_others() {
+        assert!(is_share(0, 4, 16) && is_share(4, 4, 16) && !is_share(5, 4, 16));
+        assert!(is_share(21, 24, 511) && !is_share(22, 24, 511));
+        // All of it, where there is one CPU.
+        assert!(is_share(16, 1, 16) && !is_share(17, 1, 16));
+    }
+
+    #[test]
+    fn of_few_all_are_counted() {
+        assert!(!is_share(0, 4, 15));
+        assert!(!is_share(0, 1, 3));
+        assert!(!is_share(0, u32::MAX, 4096));
+    }
 
     #[test]
     fn a_sum_asks_others_once_a_tick() {
