@@ -42,7 +42,7 @@ struct task_struct;
  * @accept: process context, may sleep: takes a connection, or waits for one as
  *	the socket and @flags say. Returns its request, or ERR_PTR() of an error
  *	of accept(2).
- * @poll_wait: process context, may sleep: registers a poller, if @wait does, at
+ * @poll_wait: process context, may sleep: registers a poller, which @wait does, at
  *	the slot that it serves.
  * @pending: process context, may sleep: is there something at the slots that
  *	current looks at?
@@ -273,7 +273,6 @@ struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 /* listen/wait.c */
 void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
 			  poll_table *wait);
-bool fastsocket_polling(const poll_table *wait);
 void fastsocket_wake(struct socket_wq *wq);
 void fastsocket_rewake(struct sock *sk, int number);
 long fastsocket_rcvtimeo(struct sock *sk, int flags);

@@ -24,12 +24,37 @@ pub(crate) struct View<'a> {
     group: &'a Group,
     /// The slot that it serves, alone or with others.
     own: Option<&'a Slot>,
+    is_consumer: bool,
+    /// It waits in `accept(2)`, if it has to.
+    blocks: bool,
 }
 
 impl<'a> View<'a> {
     /// `own` is what [`Group::own_slot`] or [`Group::enlist`] returned.
-    pub(crate) fn new(group: &'a Group, own: Option<&'a Slot>) -> Self {
-        Self { group, own }
+    pub(crate) fn new(group: &'a Group, own: Option<&'a Slot>, blocks: bool) -> Self {
+        Self {
+            group,
+            own,
+            is_consumer: own.is_some_and(Slot::is_own),
+            blocks,
+        }
+    }
+
+    /// Does it look at its own slot alone, since nothing is to be seen elsewhere? What most looks find.
+    #[inline]
+    fn is_narrow(&self) -> bool {
+        self.is_consumer
+            && self.group.none_is_loaded()
+            && self.own.is_some_and(|own| {
+                !own.is_wide() && !own.is_one_of_several() && !self.only_looks(own)
+            })
+    }
+
+    /// It neither waits now, nor is it registered: it has been told by somebody else that there is something, or by
+    /// nobody.
+    #[inline]
+    fn only_looks(&self, own: &Slot) -> bool {
+        !self.blocks && own.is_unattended()
     }
 
     /// The slots that the task looks at beside its own, the nearest first.
@@ -38,7 +63,8 @@ impl<'a> View<'a> {
     /// has just registered at those that nobody waits at. To look at all would be to take the
     /// connections of siblings that are about to.
     fn others(&self) -> impl Iterator<Item = &'a Slot> {
-        let (all, wide) = (!self.is_consumer(), self.own.is_some_and(Slot::is_wide));
+        let all = !self.is_consumer || self.own.is_some_and(|own| self.only_looks(own));
+        let wide = self.own.is_some_and(Slot::is_wide);
         let moved = self.own.is_some_and(Slot::is_one_of_several);
         let (group, node) = (self.group, CpuId::current().node());
         let is_seen = move |slot: &&Slot| {
@@ -47,11 +73,6 @@ impl<'a> View<'a> {
         let many = (all || wide || moved).then(|| group.slots_near(node).filter(is_seen));
         let few = (!all && !wide && !moved).then(|| group.loaded_near(node));
         Iterator::chain(many.into_iter().flatten(), few.into_iter().flatten())
-    }
-
-    /// Is the task the consumer of its slot?
-    fn is_consumer(&self) -> bool {
-        self.own.is_some_and(Slot::is_own)
     }
 
     /// The slot that is looked at first.
@@ -109,15 +130,20 @@ impl protocol::View for View<'_> {
     }
 
     fn take_others(&self) -> Option<Connection> {
+        if self.is_narrow() {
+            return None;
+        }
         let here = CpuId::current();
         self.others().find_map(|slot| {
-            let steals = self.is_consumer() && slot.is_loaded() && !slot.is_own();
+            let steals = self.is_consumer && slot.is_loaded() && !slot.is_own();
             self.take_from(slot, here, steals)
         })
     }
 
+    #[inline]
     fn slots_have_some(&self) -> bool {
-        self.own.is_some_and(Slot::has_some) || self.others().any(Slot::has_some)
+        self.own.is_some_and(Slot::has_some)
+            || (!self.is_narrow() && self.others().any(Slot::has_some))
     }
 
     fn own_has_some(&self) -> bool {
@@ -126,7 +152,7 @@ impl protocol::View for View<'_> {
 
     /// From now on, the slot tells what comes.
     fn found_nothing(&self) {
-        if let Some(own) = self.own.filter(|own| own.is_own()) {
+        if let Some(own) = self.own.filter(|_| self.is_consumer) {
             own.narrow();
         }
     }
@@ -159,7 +185,7 @@ pub(crate) fn accept(group: &Group, flags: i32) -> Result<Connection> {
     } else {
         group.own_slot(None)
     };
-    let view = View::new(group, own);
+    let view = View::new(group, own, blocks);
     let waiters = own.map(Slot::waiters);
     let wait = || WaitQueue::wait(socket, waiters, &mut timeout, &|| view.has_some());
     view.accept(blocks, wait)?.ok_or(EAGAIN)

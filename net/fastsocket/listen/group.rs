@@ -23,6 +23,7 @@ use kernel::{
 };
 
 use super::{
+    limit,
     listener::Listener,
     protocol::{self, Queue as _, Slot as _},
     queue::Connection,
@@ -458,8 +459,17 @@ impl Group {
     }
 
     /// How many requests count at its slots, or of those, how many are young? Any context.
+    ///
+    /// A CPU that has not more than its share of what the program wants to wait does not look at what others
+    /// have: so all together have twice that at most.
     pub(crate) fn requests(&self, young: bool) -> i32 {
         let here = self.slot(CpuId::current());
+        if let Some(here) = here {
+            let own = here.requests().number(young);
+            if limit::is_share(own, self.number.load(Relaxed), self.socket.backlog()) {
+                return own;
+            }
+        }
         let others = || {
             self.slots()
                 .filter(|slot| !here.is_some_and(|here| ptr::eq(*slot, here)))

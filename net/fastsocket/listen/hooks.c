@@ -177,7 +177,8 @@ void __fastsocket_poll_wait(struct file *file, struct sock *sk, poll_table *wait
 {
 	struct fastsocket_slots *slots = fastsocket_slots(sk);
 
-	if (slots && inet_sk_state_load(sk) == TCP_LISTEN)
+	if (slots && !poll_does_not_wait(wait) &&
+	    inet_sk_state_load(sk) == TCP_LISTEN)
 		static_call(fastsocket_poll_wait)(slots, file, wait);
 }
 

@@ -34,12 +34,6 @@ impl PollCall {
         Self { file, wait }
     }
 
-    /// Will the caller wait, or does it only look?
-    pub(crate) fn registers(&self) -> bool {
-        // SAFETY: By the type invariants; it may be null.
-        unsafe { bindings::fastsocket_polling(self.wait) }
-    }
-
     /// Registers the caller at the wait queue of a slot.
     pub(crate) fn register(&self, waiters: &WaitQueue) {
         // SAFETY: By the type invariants; a slot's queue stays for as long as the socket.
@@ -47,20 +41,18 @@ impl PollCall {
     }
 }
 
-/// Registers the current task at the slot that it serves from now on, if it wants to wait. Process context;
+/// Registers the current task, which wants to wait, at the slot that it serves from now on. Process context;
 /// sleeps.
 pub(crate) fn register(group: &Group, call: &PollCall) {
-    if call.registers() {
-        if let Some(own) = group.enlist(Waits::Registered) {
-            call.register(own.waiters());
-        }
+    if let Some(own) = group.enlist(Waits::Registered) {
+        call.register(own.waiters());
     }
 }
 
 /// Is there something to accept at the slots that the current task looks at? It looks at the socket's own
 /// queue next. Process context.
 pub(crate) fn has_some(group: &Group) -> bool {
-    let view = View::new(group, group.own_slot(None));
+    let view = View::new(group, group.own_slot(None), false);
     let some = view.slots_have_some();
     if !some {
         view.found_nothing();

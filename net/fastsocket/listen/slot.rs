@@ -367,7 +367,8 @@ impl Slot {
     /// Does the consumer have to look at other slots, too?
     #[inline]
     pub(crate) fn is_wide(&self) -> bool {
-        self.duty.wide.load(Relaxed) == task::current_id()
+        let wide = self.duty.wide.load(Relaxed);
+        wide != 0 && wide == task::current_id()
     }
 
     /// The consumer has seen that those were empty. Another may be it by now, who has not.

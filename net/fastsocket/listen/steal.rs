@@ -97,6 +97,12 @@ impl LoadedCpus {
 
     /// Any context.
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| word.load(Relaxed) == 0)
+    }
+
+    /// Any context.
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = CpuId> + '_ {
         let words = self.0.iter().map(|word| word.load(Relaxed));
         set_bits(words).filter_map(CpuId::from_u32)
@@ -190,10 +196,11 @@ mod tests {
     #[test]
     fn loaded_cpus_are_those_that_were_said_to_be() -> Result {
         let cpus = LoadedCpus::new(GFP_KERNEL)?;
-        assert!(cpus.iter().next().is_none());
+        assert!(cpus.is_empty() && cpus.iter().next().is_none());
         for cpu in kernel::cpumask::possible_cpus() {
             cpus.set(cpu, true);
             cpus.set(cpu, true);
+            assert!(!cpus.is_empty());
             assert!(cpus.iter().eq([cpu]), "cpu {}", cpu);
             cpus.set(cpu, false);
         }

@@ -34,18 +34,6 @@ void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
 EXPORT_SYMBOL_GPL(fastsocket_poll_slot);
 
 /**
- * fastsocket_polling() - does a poll register?
- * @wait: what proto_ops.poll was given.
- *
- * Return: true if the poller wants to be woken later, false if it only looks.
- */
-bool fastsocket_polling(const poll_table *wait)
-{
-	return !poll_does_not_wait(wait);
-}
-EXPORT_SYMBOL_GPL(fastsocket_polling);
-
-/**
  * fastsocket_wake() - announce a child to the waiters of a slot.
  * @wq: the wait queue.
  *

@@ -468,6 +468,41 @@ FS_TEST(strand, nobody_waits)
 	}
 }
 
+/*
+ * One is registered, and told that there is something; another, who waited once
+ * and does not now, is to take it. What is there is there for all.
+ */
+FS_TEST(strand, one_is_told_another_accepts)
+{
+	int i, c, epfd, fd;
+
+	FS_NEED_CPUS(2);
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK,
+				   variant->spawned));
+	ASSERT_EQ(0, pin_to(cpu_id(0)));
+	epfd = consumer(self->l.fd, EPOLLIN);
+	ASSERT_LE(0, epfd);
+	if (!fork_child()) {
+		ASSERT_EQ(0, pin_to(cpu_id(1)));
+		ASSERT_EQ(0, poll_one(self->l.fd, POLLIN, 1));
+		for (i = 0; i < 20; i++) {
+			c = client_on(&self->l, cpu_id(0), i);
+			ASSERT_LE(0, c);
+			ASSERT_EQ(0, pin_to(cpu_id(1)));
+			EXPECT_EQ(POLLIN, poll_one(self->l.fd, POLLIN, 0));
+			fd = SYS(accept4(self->l.fd, NULL, NULL, SOCK_CLOEXEC));
+			EXPECT_LE(0, fd);
+			if (fd < 0)
+				fd = accept_wait(self->l.fd);
+			ASSERT_EQ(0, talk(c, fd));
+			close(fd);
+			close(c);
+		}
+		_exit(_metadata->exit_code != KSFT_PASS);
+	}
+	EXPECT_EQ(0, reap(-1));
+}
+
 /* A consumer registers, never waits, and goes; the connections are found. */
 FS_TEST(strand, consumer_leaves)
 {
