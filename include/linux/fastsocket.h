@@ -82,7 +82,7 @@ static inline void fastsocket_exited(void)
  *
  * A listening socket that many workers watch is asked on all CPUs.
  *
- * Return: true for a socket, false while no socket is spawned.
+ * Return: true for a socket, false while no module is there that spawns some.
  */
 static inline bool fastsocket_is_socket(struct file *file)
 {
