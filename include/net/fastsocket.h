@@ -273,7 +273,7 @@ struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 /* listen/wait.c */
 void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
 			  poll_table *wait);
-void fastsocket_wake(struct socket_wq *wq);
+void fastsocket_wake(struct socket_wq *wq, bool all);
 void fastsocket_rewake(struct sock *sk, int number);
 long fastsocket_rcvtimeo(struct sock *sk, int flags);
 int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,

@@ -79,6 +79,9 @@ struct Duty {
     wide: Atomic<usize>,
     /// The consumer is that of another slot, too: it was moved, and nobody has followed it there.
     one_of_several: Atomic<bool>,
+    /// Somebody has followed one who was moved, and may have stayed registered: he looks elsewhere, and who is
+    /// woken one at a time is not to be him.
+    was_left: Atomic<bool>,
 }
 
 /// How the queue of a slot moves.
@@ -173,6 +176,7 @@ impl Slot {
                 stalled: Atomic::new(false),
                 wide: Atomic::new(0),
                 one_of_several: Atomic::new(false),
+                was_left: Atomic::new(false),
             },
             pace: Pace {
                 taken: Atomic::new(0),
@@ -247,7 +251,7 @@ impl Slot {
 
     /// Wakes who serves it, of those who wait exclusively one. Any context.
     pub(crate) fn wake(&self) {
-        self.waiters.wake();
+        self.waiters.wake(self.duty.was_left.load(Relaxed));
     }
 
     /// The connections that wait here.
@@ -394,6 +398,9 @@ impl Slot {
 
     /// Makes the current task the consumer. For the group, which has one do it at a time.
     pub(crate) fn enlist(&self, consumer: Unshared<Pid>, waits: Waits) {
+        if self.is_one_of_several() && !self.is_own() {
+            self.duty.was_left.store(true, Relaxed);
+        }
         // Readers are done with the one before when its reference is dropped.
         self.duty.consumer.set(Some(consumer));
         self.duty.id.store(task::current_id(), Relaxed);

@@ -33,18 +33,24 @@ void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
 }
 EXPORT_SYMBOL_GPL(fastsocket_poll_slot);
 
+#define FASTSOCKET_EVENTS	(EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND)
+
 /**
  * fastsocket_wake() - announce a child to the waiters of a slot.
  * @wq: the wait queue.
+ * @all: wake all of those who wait exclusively, not one.
  *
  * Context: any; under RCU if @wq may go away.
  */
-void fastsocket_wake(struct socket_wq *wq)
+void fastsocket_wake(struct socket_wq *wq, bool all)
 {
-	if (skwq_has_sleeper(wq))
-		wake_up_interruptible_sync_poll(&wq->wait,
-						EPOLLIN | EPOLLPRI |
-						EPOLLRDNORM | EPOLLRDBAND);
+	if (!skwq_has_sleeper(wq))
+		return;
+	if (all)
+		__wake_up(&wq->wait, TASK_INTERRUPTIBLE, 0,
+			  poll_to_key(FASTSOCKET_EVENTS));
+	else
+		wake_up_interruptible_sync_poll(&wq->wait, FASTSOCKET_EVENTS);
 }
 EXPORT_SYMBOL_GPL(fastsocket_wake);
 
@@ -63,8 +69,7 @@ void fastsocket_rewake(struct sock *sk, int number)
 	wq = rcu_dereference(sk->sk_wq);
 	if (skwq_has_sleeper(wq))
 		__wake_up(&wq->wait, TASK_INTERRUPTIBLE, number,
-			  poll_to_key(EPOLLIN | EPOLLPRI | EPOLLRDNORM |
-				      EPOLLRDBAND));
+			  poll_to_key(FASTSOCKET_EVENTS));
 	rcu_read_unlock();
 }
 EXPORT_SYMBOL_GPL(fastsocket_rewake);

@@ -90,11 +90,11 @@ impl WaitQueue {
         }
     }
 
-    /// Wakes those who wait for a connection, of those who wait exclusively one. Any context.
+    /// Wakes those who wait for a connection; of those who wait exclusively one, or `all`. Any context.
     #[inline]
-    pub(crate) fn wake(&self) {
+    pub(crate) fn wake(&self, all: bool) {
         // SAFETY: By the type invariants.
-        unsafe { bindings::fastsocket_wake(self.wq.get()) };
+        unsafe { bindings::fastsocket_wake(self.wq.get(), all) };
     }
 
     /// Sleeps until `ready` or something happens that an `accept(2)` of a socket waits for.

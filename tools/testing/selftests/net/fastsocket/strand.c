@@ -503,6 +503,76 @@ FS_TEST(strand, one_is_told_another_accepts)
 	EXPECT_EQ(0, reap(-1));
 }
 
+/* Serves what it is woken for, as which worker it says. */
+static void serve_exclusive(int lfd, int epfd, char name)
+{
+	struct epoll_event ev;
+	int fd;
+
+	for (;;) {
+		if (SYS(epoll_wait(epfd, &ev, 1, -1)) != 1)
+			continue;
+		fd = SYS(accept4(lfd, NULL, NULL, SOCK_CLOEXEC));
+		if (fd < 0)
+			continue;
+		write_full(fd, &name, 1);
+		close(fd);
+	}
+}
+
+/*
+ * A worker that is woken exclusively on one CPU is moved to another, waits there,
+ * and another one comes to the first: that one is woken, not who was there before.
+ */
+FS_TEST(strand, left_behind)
+{
+	int i, c, epfd, ready[2], by_second = 0;
+	long long before;
+	pid_t pid[2];
+	char name;
+
+	FS_NEED_CPUS(2);
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK,
+				   variant->spawned));
+	for (i = 0; i < 2; i++) {
+		pid[i] = fork_child();
+		ASSERT_LE(0, pid[i]);
+		if (!pid[i]) {
+			ASSERT_EQ(0, pin_to(cpu_id(0)));
+			epfd = consumer(self->l.fd, EPOLLIN | EPOLLEXCLUSIVE);
+			ASSERT_LE(0, epfd);
+			/* It is registered there as well. */
+			if (!i) {
+				ASSERT_EQ(0, pin_to(cpu_id(1)));
+				ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+			}
+			ASSERT_EQ(1, write_full(ready[1], "", 1));
+			serve_exclusive(self->l.fd, epfd, i);
+		}
+		ASSERT_EQ(1, read_full(ready[0], &name, 1));
+		ASSERT_TRUE(wait_asleep(pid[i]));
+	}
+	before = variant->spawned ? stat_total("fsocket_stats", "pushed") : 0;
+	for (i = 0; i < 20; i++) {
+		c = client_on(&self->l, cpu_id(0), i);
+		ASSERT_LE(0, c);
+		ASSERT_EQ(1, read_full(c, &name, 1));
+		by_second += name;
+		close(c);
+		ASSERT_TRUE(wait_asleep(pid[0]) && wait_asleep(pid[1]));
+	}
+	TH_LOG("%d of 20 by the second", by_second);
+	if (variant->spawned) {
+		EXPECT_LE(15, by_second);
+		EXPECT_GE(2, stat_total("fsocket_stats", "pushed") - before);
+	}
+	for (i = 0; i < 2; i++) {
+		kill(pid[i], SIGKILL);
+		EXPECT_EQ(128 + SIGKILL, reap(pid[i]));
+	}
+}
+
 /* A consumer registers, never waits, and goes; the connections are found. */
 FS_TEST(strand, consumer_leaves)
 {
