@@ -267,6 +267,7 @@ bool fastsocket_shares(const struct sock *sk, const struct sock *peer);
 void fastsocket_requeue(struct sock *sk, struct request_sock *first,
 			struct request_sock *last, u32 number);
 struct request_sock *fastsocket_take(struct sock *sk);
+bool fastsocket_oldest(struct sock *sk, u32 *stamp);
 struct socket *fastsocket_from_fd(unsigned int fd, struct file **file);
 struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 

@@ -4,8 +4,8 @@
 
 //! `accept(2)` on a spawned socket.
 //!
-//! A consumer takes from its own slot first, and every few connections from the socket's own queue, which
-//! is never starved; anybody else takes from wherever there is something. [`View`] is what `accept` and
+//! A consumer takes the oldest of what its own slot and the socket's own queue have; anybody else takes from
+//! wherever there is something. [`View`] is what `accept` and
 //! `poll` look at, so that what the one promises the other keeps.
 
 use kernel::{cpu::CpuId, prelude::*};
@@ -89,7 +89,7 @@ impl<'a> View<'a> {
         let connection = Connection::take_own(socket)?;
         self.group.took_global();
         if let Some(own) = self.own {
-            // It was this queue's turn.
+            // It comes again to its slot.
             own.took(own.is_own());
         }
         trace::accepted(socket, here, Origin::Global);
@@ -118,7 +118,14 @@ impl protocol::View for View<'_> {
     type Connection = Connection;
 
     fn is_turn_of_own(&self) -> bool {
-        self.near().is_some_and(Slot::is_turn_of_own)
+        let socket = self.group.socket();
+        if socket.is_empty() {
+            return false;
+        }
+        // Both were stamped when they came.
+        let near = self.near().and_then(|near| near.queue().oldest());
+        let own = socket.oldest();
+        own.zip(near).is_some_and(|(own, near)| own.is_before(near))
     }
 
     fn take_own(&self) -> Option<Connection> {

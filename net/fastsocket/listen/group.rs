@@ -422,6 +422,8 @@ impl Group {
         if let Some(slot) = self.slot(here) {
             slot.room().used();
         }
+        // SAFETY: By the safety requirements.
+        unsafe { Connection::stamp(child) };
         let Some(slot) = cpu.and_then(|cpu| self.slot(cpu)) else {
             return Err(connection);
         };

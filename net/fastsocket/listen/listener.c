@@ -161,6 +161,28 @@ struct request_sock *fastsocket_take(struct sock *sk)
 EXPORT_SYMBOL_GPL(fastsocket_take);
 
 /**
+ * fastsocket_oldest() - when did the first child in the socket's own queue come?
+ * @sk: the socket; need not be locked.
+ * @stamp: where that is stored.
+ *
+ * Context: process.
+ * Return: false if there is none.
+ */
+bool fastsocket_oldest(struct sock *sk, u32 *stamp)
+{
+	struct request_sock_queue *queue = &inet_csk(sk)->icsk_accept_queue;
+	const struct request_sock *req;
+
+	spin_lock_bh(&queue->rskq_lock);
+	req = queue->rskq_accept_head;
+	if (req)
+		*stamp = inet_csk(req->sk)->icsk_accept_queue.fastsocket_stamp;
+	spin_unlock_bh(&queue->rskq_lock);
+	return req;
+}
+EXPORT_SYMBOL_GPL(fastsocket_oldest);
+
+/**
  * fastsocket_from_fd() - the TCP socket behind a file descriptor of current.
  * @fd: the descriptor.
  * @file: its file, with a reference for the caller, is stored there.

@@ -12,6 +12,8 @@ use kernel::{
     types::{AlwaysRefCounted, Opaque},
 };
 
+use super::stamp::Stamp;
+
 /// A TCP socket that listens, or did.
 ///
 /// # Invariants
@@ -66,6 +68,13 @@ impl Listener {
     pub(crate) fn is_empty(&self) -> bool {
         // SAFETY: The pointer is valid; the field is written atomically.
         unsafe { ptr::read_volatile(addr_of!((*self.queue()).rskq_accept_head)) }.is_null()
+    }
+
+    /// When did the oldest in its own queue come? Process context.
+    pub(crate) fn oldest(&self) -> Option<Stamp> {
+        let mut stamp = 0;
+        // SAFETY: By the type invariants; `stamp` is to be written.
+        unsafe { bindings::fastsocket_oldest(self.as_ptr(), &mut stamp) }.then(|| stamp.into())
     }
 
     /// How many connections does the program want to wait? Any context.

@@ -7,7 +7,7 @@
 //! Follow a connection: [`hooks`] (where C enters), [`group`] and [`slot`] (what a socket has for each CPU),
 //! [`queue`] (where it waits) and [`protocol`] (what is done there in which order), [`accept`] and [`poll`] (how a program gets at it), [`limit`] (how many may wait).
 //! [`spawn`] makes a socket ours, [`socket`] and [`listener`] are what TCP has. [`steal`] is about slots that are
-//! slow, [`reuseport`] about sockets that share them. [`wait`] wakes, [`trace`] tells.
+//! slow, [`reuseport`] about sockets that share them. [`wait`] wakes, [`stamp`] tells the time, and [`trace`] what happens.
 //!
 //! Called by the TCP stack, and by the room that takes commands. It asks `placement` which CPU a task serves.
 
@@ -34,6 +34,7 @@ pub(crate) mod reuseport;
 pub(crate) mod slot;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod stamp;
 pub(crate) mod steal;
 pub(crate) mod trace;
 pub(crate) mod wait;

@@ -21,6 +21,7 @@ use kernel::{
 use super::{
     listener::Listener,
     protocol::{self, Length, List as _, Queue as _},
+    stamp::Stamp,
 };
 
 /// A connection that is complete, and that nobody has accepted yet: its request, with a reference to
@@ -54,6 +55,22 @@ impl Connection {
         self.request.as_ptr()
     }
 
+    /// Notes at a child that it comes now. Before it is in a queue.
+    ///
+    /// # Safety
+    ///
+    /// It must be as `inet_csk_reqsk_queue_add()` was given it.
+    pub(crate) unsafe fn stamp(child: NonNull<bindings::sock>) {
+        let child = child.cast::<bindings::inet_connection_sock>().as_ptr();
+        // SAFETY: By the safety requirements, the field is ours until it waits.
+        unsafe {
+            ptr::write_volatile(
+                addr_of_mut!((*child).icsk_accept_queue.fastsocket_stamp),
+                Stamp::now().into(),
+            );
+        }
+    }
+
     /// Gives it its child, and notes there at whose CPU's slot it waits.
     ///
     /// Not before it is sure to be queued: who fails takes a request with a child for one that waits to be
@@ -71,6 +88,19 @@ impl Connection {
                 slot,
             );
         }
+    }
+}
+
+/// When did the child of a request come?
+///
+/// # Safety
+///
+/// It must wait to be accepted, or have waited until now.
+unsafe fn stamp_of(request: *mut bindings::request_sock) -> Stamp {
+    // SAFETY: By the safety requirements, it has a child.
+    unsafe {
+        let child = (*request).sk.cast::<bindings::inet_connection_sock>();
+        (*child).icsk_accept_queue.fastsocket_stamp.into()
     }
 }
 
@@ -168,6 +198,14 @@ impl Queue {
             list <- new_spinlock_bh!(List::new(), "fastsocket::queue"),
             length: Length::new(),
         })
+    }
+
+    /// When did the oldest come? Any context but hardirq.
+    pub(crate) fn oldest(&self) -> Option<Stamp> {
+        let list = self.list.lock();
+        let first = NonNull::new(list.first)?;
+        // SAFETY: It waits, and stays while the list is locked.
+        Some(unsafe { stamp_of(first.as_ptr()) })
     }
 
     /// Adds the connection of a child to the queue of a CPU's slot, unless its socket has left `TCP_LISTEN`.

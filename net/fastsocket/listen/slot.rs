@@ -43,9 +43,6 @@ const PATIENCE_ASLEEP: u32 = 2;
 /// longer over what it does between two looks at its sockets makes others wait, and they may be idle.
 const PATIENCE_RUNNING_MS: u32 = 100;
 
-/// Of this many connections that are taken while both have some, one is from the socket's own queue.
-const GLOBAL_SHARE: u32 = 4;
-
 /// How a task waits for connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waits {
@@ -295,7 +292,7 @@ impl Slot {
         !self.queue.is_empty()
     }
 
-    /// A connection was taken, or one from the socket's own queue in its turn; `serves` says whether by a
+    /// A connection was taken, or one from the socket's own queue instead; `serves` says whether by a
     /// task that will come again.
     pub(crate) fn took(&self, serves: bool) {
         self.pace.taken.fetch_add(1, Relaxed);
@@ -308,11 +305,6 @@ impl Slot {
     pub(crate) fn stolen_from(&self) {
         self.pace.stolen.fetch_add(1, Relaxed);
         self.pace.taken.fetch_add(1, Relaxed);
-    }
-
-    /// Is it the turn of the socket's own queue, if that has something?
-    pub(crate) fn is_turn_of_own(&self) -> bool {
-        self.pace.taken.load(Relaxed) % GLOBAL_SHARE == GLOBAL_SHARE - 1
     }
 
     /// Is the current task its consumer?

@@ -276,6 +276,15 @@ static int client_socket(const struct sockaddr_storage *ss, int flags)
  * connect(), to its end. A signal that is ignored can still interrupt it: one
  * that came while pthread_create() had all of them blocked.
  */
+in_port_t port_by(int fd, int (*of)(int, struct sockaddr *, socklen_t *))
+{
+	struct sockaddr_in a = { 0 };
+	socklen_t len = sizeof(a);
+
+	/* It is at the same place in both families. */
+	return of(fd, (void *)&a, &len) ? 0 : a.sin_port;
+}
+
 int connect_wait(int fd, const struct sockaddr_storage *ss, socklen_t len)
 {
 	int ret = SYS(connect(fd, (void *)ss, len));

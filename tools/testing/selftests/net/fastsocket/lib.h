@@ -175,6 +175,8 @@ struct listener {
 int listener_bind(struct listener *l, enum fam fam, int flags, bool reuseport);
 int listener_open(struct listener *l, enum fam fam, int flags, bool spawn);
 socklen_t listener_addr(const struct listener *l, int n, struct sockaddr_storage *ss);
+/* The port that getsockname() or getpeername() tells of. */
+in_port_t port_by(int fd, int (*of)(int fd, struct sockaddr *sa, socklen_t *len));
 int connect_wait(int fd, const struct sockaddr_storage *ss, socklen_t len);
 int client(const struct listener *l, int n);
 int client_on(const struct listener *l, int cpu, int n);

@@ -33,15 +33,6 @@ FIXTURE_TEARDOWN(life) { }
 #define open_consumers() \
 	ASSERT_EQ(cpu_count(), consumers(&self->l, self->epfd))
 
-static in_port_t port_of(int fd, int (*of)(int, struct sockaddr *, socklen_t *))
-{
-	struct sockaddr_in a = { 0 };
-	socklen_t len = sizeof(a);
-
-	/* It is at the same place in both families. */
-	return of(fd, (void *)&a, &len) ? 0 : a.sin_port;
-}
-
 /*
  * A connection from somewhere is accepted by @lfd, and works; those that came
  * before it, and whose clients are gone, are dropped.
@@ -53,7 +44,7 @@ static int serve_once(const struct listener *l, int lfd, int n)
 	if (c < 0)
 		return c;
 	while ((fd = accept_wait(lfd)) >= 0 &&
-	       port_of(fd, getpeername) != port_of(c, getsockname))
+	       port_by(fd, getpeername) != port_by(c, getsockname))
 		close(fd);
 	ret = fd < 0 ? fd : talk(c, fd);
 	close(c);
@@ -329,8 +320,8 @@ static void stop_and_go(struct __test_metadata *_metadata, struct listener *l,
 		/* They connect from all CPUs, before anybody accepts. */
 		ASSERT_EQ(0, listen(l->fd, MAX_CPUS));
 		if (keeps_port)
-			EXPECT_EQ(l->port, port_of(l->fd, getsockname));
-		l->port = port_of(l->fd, getsockname);
+			EXPECT_EQ(l->port, port_by(l->fd, getsockname));
+		l->port = port_by(l->fd, getsockname);
 		EXPECT_EQ(1, get_int(l->fd, SOL_SOCKET, SO_ACCEPTCONN));
 		EXPECT_EQ(0, poll_one(l->fd, POLLIN, 0));
 		for (i = 0; i < n; i++) {

@@ -503,6 +503,34 @@ FS_TEST(strand, one_is_told_another_accepts)
 	EXPECT_EQ(0, reap(-1));
 }
 
+/* One accepts alone: what came first, on whichever CPU, is accepted first. */
+FS_TEST(strand, in_order)
+{
+	int i, k, c[4], fd, wrong = 0;
+
+	FS_NEED_CPUS(2);
+	ASSERT_EQ(0, pin_to(cpu_id(0)));
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK,
+				   variant->spawned));
+	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+	for (i = 0; i < 20; i++) {
+		for (k = 0; k < ARRAY_SIZE(c); k++) {
+			/* The other CPU's first, and in turns. */
+			c[k] = client_on(&self->l, cpu_id(k + 1), k);
+			ASSERT_LE(0, c[k]);
+		}
+		for (k = 0; k < ARRAY_SIZE(c); k++) {
+			fd = accept_wait(self->l.fd);
+			ASSERT_LE(0, fd);
+			wrong += port_by(fd, getpeername) != port_by(c[k], getsockname);
+			close(fd);
+		}
+		for (k = 0; k < ARRAY_SIZE(c); k++)
+			close(c[k]);
+	}
+	EXPECT_EQ(0, wrong);
+}
+
 /* Serves what it is woken for, as which worker it says. */
 static void serve_exclusive(int lfd, int epfd, char name)
 {
