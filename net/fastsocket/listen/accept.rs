@@ -30,13 +30,24 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// `own` is what [`Group::own_slot`] or [`Group::enlist`] returned.
-    pub(crate) fn new(group: &'a Group, own: Option<&'a Slot>, blocks: bool) -> Self {
+    /// What one looks at who does not wait: `own` is what [`Group::own_slot`] returned.
+    #[inline]
+    pub(crate) fn of_looker(group: &'a Group, own: Option<&'a Slot>) -> Self {
+        Self {
+            group,
+            own,
+            is_consumer: own.is_some(),
+            blocks: false,
+        }
+    }
+
+    /// What one looks at who waits in `accept(2)`: `own` is what [`Group::enlist`] returned.
+    fn of_waiter(group: &'a Group, own: Option<&'a Slot>) -> Self {
         Self {
             group,
             own,
             is_consumer: own.is_some_and(Slot::is_own),
-            blocks,
+            blocks: true,
         }
     }
 
@@ -187,13 +198,12 @@ pub(crate) fn accept(group: &Group, flags: i32) -> Result<Connection> {
 
     let mut timeout = socket.timeout(flags);
     let blocks = timeout != 0;
-    let own = if blocks {
-        group.enlist(Waits::Accepting)
+    let view = if blocks {
+        View::of_waiter(group, group.enlist(Waits::Accepting))
     } else {
-        group.own_slot(None)
+        View::of_looker(group, group.own_slot(None))
     };
-    let view = View::new(group, own, blocks);
-    let waiters = own.map(Slot::waiters);
+    let waiters = view.own.map(Slot::waiters);
     let wait = || WaitQueue::wait(socket, waiters, &mut timeout, &|| view.has_some());
     view.accept(blocks, wait)?.ok_or(EAGAIN)
 }

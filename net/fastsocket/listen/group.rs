@@ -290,9 +290,14 @@ impl Group {
     /// Returns the slot whose consumer the current task is.
     ///
     /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
+    #[inline]
     pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
-        let cpu = task::served_cpu()?;
-        let slot = self.slot(cpu).filter(|slot| slot.is_own())?;
+        let me = task::current_id();
+        let own = |slot: &&Slot| slot.consumer_id() == me;
+        // Mostly it runs where it serves, and served nowhere else before.
+        let here = self.slot(CpuId::current()).filter(own);
+        let here = here.filter(|slot| !slot.is_one_of_several());
+        let slot = here.or_else(|| self.slot(task::served_cpu()?).filter(own))?;
         slot.attend(waits);
         Some(slot)
     }

@@ -10,7 +10,13 @@
 
 use kernel::bindings;
 
-use super::{accept::View, group::Group, protocol::View as _, slot::Waits, wait::WaitQueue};
+use super::{
+    accept::View,
+    group::Group,
+    protocol::View as _,
+    slot::{Slot, Waits},
+    wait::WaitQueue,
+};
 
 /// A call of `poll` on a listening socket that is being carried out.
 ///
@@ -52,7 +58,11 @@ pub(crate) fn register(group: &Group, call: &PollCall) {
 /// Is there something to accept at the slots that the current task looks at? It looks at the socket's own
 /// queue next. Process context.
 pub(crate) fn has_some(group: &Group) -> bool {
-    let view = View::new(group, group.own_slot(None), false);
+    let own = group.own_slot(None);
+    if own.is_some_and(Slot::has_some) {
+        return true;
+    }
+    let view = View::of_looker(group, own);
     let some = view.slots_have_some();
     if !some {
         view.found_nothing();

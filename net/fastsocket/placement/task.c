@@ -193,11 +193,9 @@ bool __fastsocket_wakes_here(const struct task_struct *task)
 
 	if (READ_ONCE(task->fastsocket_cpu) != here)
 		return false;
-	if (idle_cpu(smp_processor_id()))
-		return true;
-	/* Idle, but somebody is about to run: others may have nothing to do. */
+	/* If somebody is about to run here, others may have nothing to do. */
 	if (is_idle_task(current))
-		return false;
+		return idle_cpu(smp_processor_id());
 	serves = READ_ONCE(current->fastsocket_cpu);
 	if (serves >> 16 != fastsocket_generation || serves == here)
 		return false;
