@@ -42,8 +42,8 @@ struct task_struct;
  * @accept: process context, may sleep: takes a connection, or waits for one as
  *	the socket and @flags say. Returns its request, or ERR_PTR() of an error
  *	of accept(2).
- * @poll_wait: process context, may sleep: registers a poller, which @wait does, at
- *	the slot that it serves.
+ * @poll_wait: process context, may sleep: registers a poller at the slot that
+ *	it serves.
  * @pending: process context, may sleep: is there something at the slots that
  *	current looks at?
  * @select: softirq, under RCU, for a segment that mainline has for @sk, a

@@ -272,10 +272,6 @@ static int client_socket(const struct sockaddr_storage *ss, int flags)
 	return fd;
 }
 
-/*
- * connect(), to its end. A signal that is ignored can still interrupt it: one
- * that came while pthread_create() had all of them blocked.
- */
 in_port_t port_by(int fd, int (*of)(int, struct sockaddr *, socklen_t *))
 {
 	struct sockaddr_in a = { 0 };
@@ -285,6 +281,10 @@ in_port_t port_by(int fd, int (*of)(int, struct sockaddr *, socklen_t *))
 	return of(fd, (void *)&a, &len) ? 0 : a.sin_port;
 }
 
+/*
+ * connect(), to its end. A signal that is ignored can still interrupt it: one
+ * that came while pthread_create() had all of them blocked.
+ */
 int connect_wait(int fd, const struct sockaddr_storage *ss, socklen_t len)
 {
 	int ret = SYS(connect(fd, (void *)ss, len));
