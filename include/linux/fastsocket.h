@@ -7,6 +7,7 @@
 
 #include <linux/jump_label.h>
 #include <linux/net.h>
+#include <linux/percpu.h>
 #include <linux/sched.h>
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
@@ -24,9 +25,41 @@ struct fastsocket_placement_ops {
 	void (*left)(void);
 };
 
+/**
+ * enum fastsocket_woken - whom a wake-up has reached.
+ * @FASTSOCKET_WOKE_NOBODY: no task that slept
+ * @FASTSOCKET_WOKE_OTHER: tasks that do not serve the CPU in question
+ * @FASTSOCKET_WOKE_NEW: one that serves it, and never took a connection
+ * @FASTSOCKET_WOKE_SERVER: one that serves it, and has
+ *
+ * The last that is true.
+ */
+enum fastsocket_woken {
+	FASTSOCKET_WOKE_NOBODY,
+	FASTSOCKET_WOKE_OTHER,
+	FASTSOCKET_WOKE_NEW,
+	FASTSOCKET_WOKE_SERVER,
+};
+
+/**
+ * struct fastsocket_waking - a wake-up of this CPU of which that is asked.
+ * @serves: what task_struct.fastsocket_cpu is of a new one that serves the CPU
+ *	in question; 0 while nobody asks
+ * @woken: whom it has reached so far
+ *
+ * Set and read with interrupts off: what an interrupt wakes is not meant.
+ */
+struct fastsocket_waking {
+	unsigned int serves;
+	enum fastsocket_woken woken;
+};
+
+DECLARE_PER_CPU(struct fastsocket_waking, fastsocket_waking);
+
 void __fastsocket_left(void);
 
 bool __fastsocket_wakes_here(const struct task_struct *task);
+void __fastsocket_woke(const struct task_struct *task);
 
 /**
  * fastsocket_forked() - a task was made.
@@ -52,6 +85,22 @@ static inline bool fastsocket_wakes_here(const struct task_struct *task)
 {
 	return static_branch_unlikely(&fastsocket_placement_enabled) &&
 	       task->fastsocket_cpu && __fastsocket_wakes_here(task);
+}
+
+/**
+ * fastsocket_woke() - note who was woken, if somebody asks.
+ * @task: who was to be woken.
+ * @woken: what try_to_wake_up() has said.
+ *
+ * Context: any, under the lock of the wait queue that @task is at.
+ * Return: @woken.
+ */
+static inline int fastsocket_woke(const struct task_struct *task, int woken)
+{
+	if (static_branch_unlikely(&fastsocket_placement_enabled) && woken &&
+	    this_cpu_read(fastsocket_waking.serves))
+		__fastsocket_woke(task);
+	return woken;
 }
 
 /**
@@ -99,6 +148,11 @@ static inline void fastsocket_forked(struct task_struct *child)
 static inline bool fastsocket_wakes_here(const struct task_struct *task)
 {
 	return false;
+}
+
+static inline int fastsocket_woke(const struct task_struct *task, int woken)
+{
+	return woken;
 }
 
 static inline void fastsocket_execed(void)

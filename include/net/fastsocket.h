@@ -161,8 +161,8 @@ static inline bool tcp_acceptq_is_full(const struct sock *sk)
  * @arg: as proto.accept has it.
  *
  * Context: process, may sleep.
- * Return: the request, NULL if @sk is not spawned, or ERR_PTR() of an error of
- * accept(2).
+ * Return: the request, NULL if mainline is to go on, or ERR_PTR() of an error
+ * of accept(2).
  */
 static inline struct request_sock *
 fastsocket_accept(struct sock *sk, const struct proto_accept_arg *arg)
@@ -185,7 +185,8 @@ fastsocket_accept(struct sock *sk, const struct proto_accept_arg *arg)
 static inline void fastsocket_poll_wait(struct file *file, struct sock *sk,
 					poll_table *wait)
 {
-	if (static_branch_unlikely(&fastsocket_listen_enabled))
+	if (static_branch_unlikely(&fastsocket_listen_enabled) &&
+	    !poll_does_not_wait(wait))
 		__fastsocket_poll_wait(file, sk, wait);
 }
 
@@ -274,7 +275,7 @@ struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 /* listen/wait.c */
 void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
 			  poll_table *wait);
-void fastsocket_wake(struct socket_wq *wq, bool all);
+enum fastsocket_woken fastsocket_wake(struct socket_wq *wq, unsigned int cpu);
 void fastsocket_rewake(struct sock *sk, int number);
 long fastsocket_rcvtimeo(struct sock *sk, int flags);
 int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
@@ -286,7 +287,7 @@ int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
  * @FASTSOCKET_ACCEPT_LOCAL: the slot of the CPU that the task runs on
  * @FASTSOCKET_ACCEPT_GLOBAL: the socket's own queue
  * @FASTSOCKET_ACCEPT_FOREIGN: another slot
- * @FASTSOCKET_ACCEPT_STOLEN: another slot, that is loaded, by a consumer
+ * @FASTSOCKET_ACCEPT_STOLEN: a slot, by who serves another CPU
  */
 enum fastsocket_accept {
 	FASTSOCKET_ACCEPT_LOCAL,
@@ -307,6 +308,7 @@ enum fastsocket_task_state {
 	FASTSOCKET_TASK_STOPPED,
 	FASTSOCKET_TASK_WAITING,
 	FASTSOCKET_TASK_RUNNING,
+	FASTSOCKET_TASK_HERE,
 };
 
 int fastsocket_placement_register(const struct fastsocket_placement_ops *ops);
@@ -315,8 +317,13 @@ bool fastsocket_is_program(void);
 int fastsocket_bound_cpu(void);
 bool fastsocket_may_run_on(unsigned int cpu);
 int fastsocket_bind(unsigned int cpu);
+unsigned int fastsocket_core(unsigned int cpu);
 int fastsocket_serve(int cpu);
 int fastsocket_served_cpu(void);
+bool fastsocket_serves_any(void);
+bool fastsocket_is_served_here(void);
+void fastsocket_took(void);
+unsigned long fastsocket_current_process(void);
 unsigned long fastsocket_current_id(void);
 struct pid *fastsocket_get_pid(void);
 enum fastsocket_task_state fastsocket_pid_state(struct pid *pid);

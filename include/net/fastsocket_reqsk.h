@@ -45,6 +45,7 @@ struct fastsocket_slot {
  */
 struct fastsocket_slots {
 	struct fastsocket_slot **slot;
+	bool plain;
 };
 
 #ifdef CONFIG_FASTSOCKET_HOOKS

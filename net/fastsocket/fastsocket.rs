@@ -43,6 +43,12 @@ module! {
             max: 2,
             description: "Accept queues per CPU: 0 off, 1 for tasks bound to a CPU, 2 for all",
         },
+        help_after_us: i32 {
+            default: 125,
+            min: 0,
+            max: 1000000,
+            description: "Microseconds that a connection may wait for a busy worker while others are idle",
+        },
         enable_receive_flow_deliver: i32 {
             default: 0,
             min: 0,

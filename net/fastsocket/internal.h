@@ -13,6 +13,17 @@ static inline struct fastsocket_slots *fastsocket_slots(const struct sock *sk)
 	return READ_ONCE(inet_csk(sk)->icsk_accept_queue.fastsocket_slots);
 }
 
+/* Those of a TCP socket that more than one task takes from. */
+static inline struct fastsocket_slots *fastsocket_slots_in_use(const struct sock *sk)
+{
+	struct fastsocket_slots *slots = fastsocket_slots(sk);
+
+	return slots && !READ_ONCE(slots->plain) ? slots : NULL;
+}
+
+/* placement/task.c */
+unsigned int fastsocket_serving(unsigned int cpu);
+
 /* control/hooks.c */
 struct module *fastsocket_owner(void);
 

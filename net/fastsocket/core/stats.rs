@@ -28,6 +28,8 @@ pub(crate) enum Counter {
     Listen,
     /// Of those, the ones that were marked, or are of a program that is.
     Marked,
+    /// Of those, the ones that more than one task waits at.
+    Shared,
     /// Slots made, each counted at its CPU.
     Slots,
     /// Connections accepted from the slot of the CPU that the caller runs on.
@@ -36,9 +38,9 @@ pub(crate) enum Counter {
     AcceptGlobal,
     /// Connections accepted from the slot of another CPU.
     AcceptForeign,
-    /// Of those, the ones that an idle consumer took because the slot was loaded.
+    /// Connections accepted from a slot by somebody who serves another CPU.
     Stolen,
-    /// Connections moved from a slot that nobody served to the socket's own queue.
+    /// Connections moved from a slot to the socket's own queue.
     Pushed,
     /// Connections of a spawned socket that went into the slot of the CPU that received them.
     LookupLocal,
@@ -63,6 +65,7 @@ const FSOCKET_STATS: &[(&str, Counter)] = &[
     ("stolen", Counter::Stolen),
     ("pushed", Counter::Pushed),
     ("marked", Counter::Marked),
+    ("shared", Counter::Shared),
 ];
 
 /// The columns of `/proc/net/hash_stat`.

@@ -4,10 +4,11 @@
 
 //! `accept(2)` on a spawned socket.
 //!
-//! A consumer takes the oldest of what its own slot and the socket's own queue have; anybody else takes from
-//! wherever there is something. [`View`] is what `accept` and
+//! Who serves a slot takes the oldest of what that and the socket's own queue have, or what waits at a slot that is
+//! loaded; anybody else takes from wherever there is something, and serves there from then on. [`View`] is what `accept` and
 //! `poll` look at, so that what the one promises the other keeps.
 
+use core::ptr;
 use kernel::{cpu::CpuId, prelude::*};
 
 use super::{
@@ -18,71 +19,80 @@ use super::{
     trace::{self, Origin},
     wait::WaitQueue,
 };
+use crate::placement::task;
+
+/// What a task is about to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// `poll`.
+    Polls,
+    /// `accept(2)` that does not wait.
+    Tries,
+    /// `accept(2)` that waits, if it has to.
+    Waits,
+}
 
 /// The queues that the current task looks at.
 pub(crate) struct View<'a> {
     group: &'a Group,
     /// The slot that it serves, alone or with others.
     own: Option<&'a Slot>,
-    is_consumer: bool,
-    /// It waits in `accept(2)`, if it has to.
-    blocks: bool,
+    act: Act,
 }
 
 impl<'a> View<'a> {
-    /// What one looks at who does not wait: `own` is what [`Group::own_slot`] returned.
+    /// `own` is what [`Group::own_slot`] or [`Group::enlist`] returned.
     #[inline]
-    pub(crate) fn of_looker(group: &'a Group, own: Option<&'a Slot>) -> Self {
-        Self {
-            group,
-            own,
-            is_consumer: own.is_some(),
-            blocks: false,
-        }
-    }
-
-    /// What one looks at who waits in `accept(2)`: `own` is what [`Group::enlist`] returned.
-    fn of_waiter(group: &'a Group, own: Option<&'a Slot>) -> Self {
-        Self {
-            group,
-            own,
-            is_consumer: own.is_some_and(Slot::is_own),
-            blocks: true,
-        }
+    pub(crate) fn new(group: &'a Group, own: Option<&'a Slot>, act: Act) -> Self {
+        Self { group, own, act }
     }
 
     /// Does it look at its own slot alone, since nothing is to be seen elsewhere? What most looks find.
     #[inline]
     fn is_narrow(&self) -> bool {
-        self.is_consumer
-            && self.group.none_is_loaded()
+        self.group.none_is_loaded()
             && self.own.is_some_and(|own| {
                 !own.is_wide() && !own.is_one_of_several() && !self.only_looks(own)
             })
     }
 
-    /// It neither waits now, nor is it registered: it has been told by somebody else that there is something, or by
-    /// nobody.
+    /// It neither waits now, nor is it registered, nor will it wait: it may have been told by somebody else that there
+    /// is something.
+    ///
+    /// Who polls a file whose `accept(2)` waits is told of no more than that would take.
     #[inline]
     fn only_looks(&self, own: &Slot) -> bool {
-        !self.blocks && own.is_unattended()
+        own.is_unattended()
+            && match self.act {
+                Act::Polls => !self.group.socket().blocks(),
+                Act::Tries => true,
+                Act::Waits => false,
+            }
     }
 
     /// The slots that the task looks at beside its own, the nearest first.
     ///
-    /// A consumer looks at those that are loaded, at those that it left when it was moved, and when it
-    /// has just registered at those that nobody waits at. To look at all would be to take the
-    /// connections of siblings that are about to.
+    /// Who serves a slot looks at those that are loaded, at those that it left when it was moved, and when it
+    /// has just come at those that nobody waits at. If it only looks, at those that another thread of its process may
+    /// have been told of; and at all if it was told already that there is nothing. To look at all at once would be to
+    /// take the connections of siblings that are about to.
     fn others(&self) -> impl Iterator<Item = &'a Slot> {
-        let all = !self.is_consumer || self.own.is_some_and(|own| self.only_looks(own));
+        let all = self.own.is_none();
         let wide = self.own.is_some_and(Slot::is_wide);
         let moved = self.own.is_some_and(Slot::is_one_of_several);
+        let looks = self.own.is_some_and(|own| self.only_looks(own));
+        let denied = looks && self.own.is_some_and(Slot::is_denied);
         let (group, node) = (self.group, CpuId::current().node());
         let is_seen = move |slot: &&Slot| {
-            all || slot.is_loaded() || slot.is_own() || (wide && slot.is_unattended())
+            all || denied
+                || slot.is_loaded()
+                || slot.is_own()
+                || (wide && slot.is_unattended())
+                || (looks && slot.is_of_this_process())
         };
-        let many = (all || wide || moved).then(|| group.slots_near(node).filter(is_seen));
-        let few = (!all && !wide && !moved).then(|| group.loaded_near(node));
+        let several = all || wide || moved || looks;
+        let many = several.then(|| group.slots_near(node).filter(is_seen));
+        let few = (!several).then(|| group.loaded_near(node));
         Iterator::chain(many.into_iter().flatten(), few.into_iter().flatten())
     }
 
@@ -101,23 +111,32 @@ impl<'a> View<'a> {
         self.group.took_global();
         if let Some(own) = self.own {
             // It comes again to its slot.
-            own.took(own.is_own());
+            own.took(None);
+            task::took();
         }
         trace::accepted(socket, here, Origin::Global);
         Some(connection)
     }
 
-    fn take_from(&self, slot: &Slot, here: CpuId, steals: bool) -> Option<Connection> {
+    fn take_from(&self, slot: &Slot, here: CpuId) -> Option<Connection> {
         let connection = slot.queue().take()?;
-        if steals {
-            slot.stolen_from();
+        if slot.is_loaded() && !slot.has_some() {
+            self.group.calm(slot);
+        }
+        let serves = self.own.is_some_and(|own| ptr::eq(own, slot)) || slot.is_own();
+        if serves {
+            slot.took(Some(&connection));
+            task::took();
         } else {
-            slot.took(slot.cpu() == here || slot.is_own());
+            slot.stolen_from();
+            if self.own.is_none() {
+                self.group.follow(slot);
+            }
         }
         self.group.pass_wake_on();
         let from = match slot.cpu() {
+            cpu if self.own.is_some() && !serves => Origin::Stolen(cpu),
             cpu if cpu == here => Origin::Local(cpu),
-            cpu if steals => Origin::Stolen(cpu),
             cpu => Origin::Foreign(cpu),
         };
         trace::accepted(self.group.socket(), here, from);
@@ -144,7 +163,7 @@ impl protocol::View for View<'_> {
     }
 
     fn take_near(&self) -> Option<Connection> {
-        self.take_from(self.near()?, CpuId::current(), false)
+        self.take_from(self.near()?, CpuId::current())
     }
 
     fn take_others(&self) -> Option<Connection> {
@@ -152,10 +171,7 @@ impl protocol::View for View<'_> {
             return None;
         }
         let here = CpuId::current();
-        self.others().find_map(|slot| {
-            let steals = self.is_consumer && slot.is_loaded() && !slot.is_own();
-            self.take_from(slot, here, steals)
-        })
+        self.others().find_map(|slot| self.take_from(slot, here))
     }
 
     #[inline]
@@ -170,7 +186,7 @@ impl protocol::View for View<'_> {
 
     /// From now on, the slot tells what comes.
     fn found_nothing(&self) {
-        if let Some(own) = self.own.filter(|_| self.is_consumer) {
+        if let Some(own) = self.own {
             own.narrow();
         }
     }
@@ -179,6 +195,9 @@ impl protocol::View for View<'_> {
         self.group.socket().pass_wake_on();
         if let Some(own) = self.own.filter(|own| own.has_some()) {
             own.wake();
+        }
+        if !self.group.none_is_loaded() {
+            self.group.pass_help_on();
         }
     }
 }
@@ -197,13 +216,19 @@ pub(crate) fn accept(group: &Group, flags: i32) -> Result<Connection> {
     }
 
     let mut timeout = socket.timeout(flags);
-    let blocks = timeout != 0;
-    let view = if blocks {
-        View::of_waiter(group, group.enlist(Waits::Accepting))
+    let waits = timeout != 0;
+    let view = if waits {
+        View::new(group, group.enlist(Waits::Accepting), Act::Waits)
     } else {
-        View::of_looker(group, group.own_slot(None))
+        View::new(group, group.own_slot(), Act::Tries)
     };
     let waiters = view.own.map(Slot::waiters);
     let wait = || WaitQueue::wait(socket, waiters, &mut timeout, &|| view.has_some());
-    view.accept(blocks, wait)?.ok_or(EAGAIN)
+    let taken = view.accept(waits, wait)?;
+    if let (None, Some(own)) = (&taken, view.own) {
+        if own.is_unattended() {
+            own.deny();
+        }
+    }
+    taken.ok_or(EAGAIN)
 }

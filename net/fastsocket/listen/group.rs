@@ -19,27 +19,39 @@ use kernel::{
         rcu::{self, Unshared},
         Arc, SpinLock,
     },
-    types::ARef,
+    types::{ARef, Opaque},
 };
 
 use super::{
     limit,
     listener::Listener,
+    prim::{fence, Ordering},
     protocol::{self, Queue as _, Slot as _},
     queue::Connection,
     reuseport::Peers,
-    slot::{Slot, Unfit, Verdict, Waits},
+    slot::{Slot, Unfit, Waits},
     steal::LoadedCpus,
     trace,
+    wait::{WaitQueue, Woken},
 };
 use crate::{
     core::stats::{Counter, Stats},
     placement::{
         self,
-        task::{self, Pid},
+        task::{self, Pid, TaskState},
         Mode,
     },
 };
+
+/// How many of those are woken who wait at a slot exclusively and serve elsewhere, to come to one who serves there.
+const TOLD: usize = 4;
+
+/// How many connections may wait for a member of an SO_REUSEPORT group because it is served on this CPU, though fewer
+/// wait for the one that a hash chose.
+const MAY_QUEUE: u32 = 1;
+
+/// How many idle consumers are asked to help: each may wait for something else.
+const ASKED: usize = 4;
 
 /// The slots of a socket, by CPU.
 ///
@@ -58,11 +70,12 @@ impl Slots {
         Ok(Self(slots))
     }
 
-    /// What C knows them by: stays the same.
-    fn head(&mut self) -> bindings::fastsocket_slots {
+    /// What C knows them by.
+    fn head(&mut self, plain: bool) -> bindings::fastsocket_slots {
         bindings::fastsocket_slots {
             // CAST: An `Atomic` is a pointer in memory.
             slot: self.0.as_mut_ptr().cast(),
+            plain,
         }
     }
 
@@ -109,6 +122,25 @@ impl Drop for Slots {
     }
 }
 
+/// What is known of a CPU, to choose one for a consumer.
+struct Choice {
+    /// How often it was chosen, but for those that took the place of one that was gone.
+    chosen: Atomic<u32>,
+    /// The same of its core, at the first of its hardware threads.
+    core: Atomic<u32>,
+    /// It received connections, and had no slot.
+    receives: Atomic<bool>,
+}
+
+/// How well a CPU is served: one who chooses takes the least.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Service {
+    attended: bool,
+    receives_nothing: bool,
+    core: u32,
+    chosen: u32,
+}
+
 /// A spawned socket.
 ///
 /// # Invariants
@@ -118,11 +150,13 @@ impl Drop for Slots {
 #[repr(C)]
 pub(crate) struct Group {
     /// What C knows it by.
-    head: bindings::fastsocket_slots,
+    head: Opaque<bindings::fastsocket_slots>,
     slots: Slots,
     socket: ARef<Listener>,
-    /// How often each CPU was chosen for a consumer.
-    chosen: KVec<Atomic<u32>>,
+    /// What is known of each CPU, to choose one for a consumer.
+    cpus: KVec<Choice>,
+    /// Who takes from it alone, as a number, while it is plain.
+    only: Atomic<usize>,
     /// How many slots there are.
     number: Atomic<u32>,
     /// How many slots have references, and one for the socket until it is destroyed.
@@ -159,15 +193,22 @@ impl Group {
     /// `ENOMEM`.
     pub(crate) fn new(socket: ARef<Listener>, peers: Option<Arc<Peers>>) -> Result<Unshared<Self>> {
         let mut slots = Slots::new()?;
-        let mut chosen = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
+        let mut cpus = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..cpu::nr_cpu_ids() {
-            chosen.push(Atomic::new(0), GFP_KERNEL_ACCOUNT)?;
+            let new = Choice {
+                chosen: Atomic::new(0),
+                core: Atomic::new(0),
+                receives: Atomic::new(false),
+            };
+            cpus.push(new, GFP_KERNEL_ACCOUNT)?;
         }
         let group = try_pin_init!(Self {
-            head: slots.head(),
+            // A task that has a socket to itself serves those of others as well, where they share a port.
+            head: Opaque::new(slots.head(peers.is_none())),
             slots,
             socket,
-            chosen,
+            cpus,
+            only: Atomic::new(0),
             number: Atomic::new(0),
             live: Atomic::new(1),
             enlisting <- new_spinlock!((), "fastsocket::enlisting"),
@@ -245,27 +286,106 @@ impl Group {
         self.loaded.iter().filter_map(|cpu| self.slot(cpu))
     }
 
-    /// A slot was looked at by its timer. Softirq.
-    fn heed(&self, slot: &Slot, verdict: &Verdict, guard: &rcu::Guard) {
-        self.loaded.set(slot.cpu(), verdict.loaded);
-        if verdict.loaded {
-            self.wake_idle(slot, guard);
+    /// A connection was queued at a slot: wakes who is to take it. Softirq.
+    pub(crate) fn announce(&self, slot: &Slot, guard: &rcu::Guard) {
+        let mut others = false;
+        for _ in 0..TOLD {
+            match slot.wake() {
+                Woken::Nobody => break,
+                woken if slot.trusts(woken) => return,
+                // He is registered here, and serves elsewhere or nowhere, or may not come. The next may be one who does.
+                _ => others = true,
+            }
+        }
+        if !others {
+            if slot.leave(guard) {
+                return;
+            }
+            if matches!(
+                slot.consumer_state(guard),
+                TaskState::Gone | TaskState::Stopped
+            ) {
+                let pushed = slot.abandon();
+                return trace::migrated(&self.socket, slot.cpu(), pushed);
+            }
+        }
+        self.call_help(slot, others, guard);
+    }
+
+    /// Lets whoever is idle take from a slot, and wakes one; `told` is whether somebody who waits there was woken, and
+    /// may have looked before that. Any context.
+    ///
+    /// If all are busy, all will look before they sleep: there is no need to call again before the queue was empty.
+    fn call_help(&self, slot: &Slot, told: bool, guard: &rcu::Guard) {
+        slot.set_loaded(true);
+        self.loaded.set(slot.cpu(), true);
+        if !told && slot.are_all_busy() && slot.queue().length() > 1 {
+            return;
+        }
+        let helps = (told && slot.wake() != Woken::Nobody)
+            || self.wake_idle(slot, guard)
+            || self.wake_any(slot, guard);
+        slot.set_all_busy(!helps);
+        // Who was quicker did not find it loaded.
+        if !slot.has_some() {
+            self.calm(slot);
         }
     }
 
-    /// Wakes an idle consumer, if there is one, to take from a slot that is loaded. Softirq.
+    /// Who was called did not come. Softirq.
+    fn call_again(&self, slot: &Slot, guard: &rcu::Guard) {
+        slot.set_all_busy(false);
+        self.call_help(slot, false, guard);
+    }
+
+    /// Wakes an idle consumer, if there is one, to take from a slot. Any context.
     ///
     /// One that does not come, since it waits for something else, is not the first to be asked again.
-    fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) {
+    fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) -> bool {
         let from = self.next_idle.load(Relaxed);
         let idle = |slot: &&Slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard);
-        // Of equal keys, min_by_key() takes the first.
-        let chosen = self.slots_near(loaded.node()).filter(idle);
-        let key = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().as_u32() < from);
-        if let Some(slot) = chosen.min_by_key(key) {
-            let next = slot.cpu().as_u32().wrapping_add(1);
-            self.next_idle.store(next, Relaxed);
-            slot.wake();
+        let near = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().as_u32() < from);
+        let mut after = None;
+        for _ in 0..ASKED {
+            // Of equal keys, min_by_key() takes the first.
+            let key = |slot: &&Slot| (near(slot), slot.cpu().as_u32());
+            let left = |slot: &&Slot| after.is_none() || Some(key(slot)) > after;
+            let Some(slot) = self.slots().filter(left).filter(idle).min_by_key(key) else {
+                return false;
+            };
+            after = Some(key(&slot));
+            if slot.wake() != Woken::Nobody {
+                let next = slot.cpu().as_u32().wrapping_add(1);
+                self.next_idle.store(next, Relaxed);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Wakes one who waits at the socket, and tells all who are registered there, as for a plain socket. Any context.
+    fn wake_any(&self, slot: &Slot, guard: &rcu::Guard) -> bool {
+        WaitQueue::wake_at(&self.socket, slot.cpu(), guard) != Woken::Nobody
+    }
+
+    /// The last connection was taken from a slot that was loaded. Any context.
+    #[inline]
+    pub(crate) fn calm(&self, slot: &Slot) {
+        slot.set_loaded(false);
+        self.loaded.set(slot.cpu(), false);
+        // Pairs with the lock of its queue: one that came meanwhile, and found it loaded, is seen.
+        fence(Ordering::SeqCst);
+        if slot.has_some() {
+            slot.set_loaded(true);
+            self.loaded.set(slot.cpu(), true);
+        }
+    }
+
+    /// Somebody who was woken to help has done something else: wakes another, for each slot where something waits.
+    pub(crate) fn pass_help_on(&self) {
+        let guard = rcu::Guard::new();
+        for slot in self.loaded().filter(|slot| slot.has_some()) {
+            self.call_help(slot, false, &guard);
         }
     }
 
@@ -287,35 +407,83 @@ impl Group {
         }
     }
 
-    /// Returns the slot whose consumer the current task is.
-    ///
-    /// Notes that the consumer looks, and how it will wait if it is about to. Process context; sleeps.
+    /// Returns the slot that the current task serves. Process context.
     #[inline]
-    pub(crate) fn own_slot(&self, waits: Option<Waits>) -> Option<&Slot> {
+    pub(crate) fn own_slot(&self) -> Option<&Slot> {
         let me = task::current_id();
-        let own = |slot: &&Slot| slot.consumer_id() == me;
         // Mostly it runs where it serves, and served nowhere else before.
-        let here = self.slot(CpuId::current()).filter(own);
-        let here = here.filter(|slot| !slot.is_one_of_several());
-        let slot = here.or_else(|| self.slot(task::served_cpu()?).filter(own))?;
-        slot.attend(waits);
-        Some(slot)
+        let here = self.slot(CpuId::current());
+        let here = here.filter(|slot| slot.consumer_id() == me && !slot.is_one_of_several());
+        here.or_else(|| {
+            let serves = task::served_cpu()?;
+            self.slot(serves)
+                .filter(|slot| slot.is_served_by(me, Some(serves)))
+        })
     }
 
     /// The current task waits at the socket: returns the slot that it is to wait at too, if any.
     ///
     /// Process context; sleeps.
     pub(crate) fn enlist(&self, waits: Waits) -> Option<&Slot> {
-        if let Some(slot) = self.own_slot(Some(waits)) {
+        if let Some(slot) = self.own_slot() {
+            slot.attend(waits);
             return Some(slot);
         }
         // One of several that serve the CPU: another was here last, and is to be found.
         let shared = task::served_cpu().and_then(|cpu| self.slot(cpu));
         if let Some(slot) = shared.filter(|slot| slot.has_consumer()) {
+            slot.join();
+            slot.attend(waits);
+            self.is_taken_from();
             return Some(slot);
         }
         // What goes wrong leaves the task with the socket's own queue, where nothing is lost.
         self.enlist_on(None, waits).ok().flatten()
+    }
+
+    /// The current task is about to take from it. If another one does, too, it is not plain any more.
+    fn is_taken_from(&self) {
+        let me = task::current_id();
+        // SAFETY: The pointer is valid, and what it points to is changed atomically.
+        let plain = unsafe { Atomic::from_ptr(ptr::addr_of_mut!((*self.head.get()).plain)) };
+        if !plain.load(Relaxed) || self.only.load(Relaxed) == me {
+            return;
+        }
+        let only = self.only.load(Relaxed);
+        // What it registered may be somebody else's by now.
+        let lives = self.slots().any(|slot| {
+            slot.consumer_id() == only && (slot.has_consumer() || !slot.is_unattended())
+        });
+        if !lives && self.only.cmpxchg(only, me, Relaxed).is_ok() {
+            return;
+        }
+        if plain.xchg(false, Relaxed) {
+            let (net, guard) = (self.socket.net(), rcu::Guard::new());
+            Stats::count(net, CpuId::current(), Counter::Shared, &guard);
+        }
+    }
+
+    /// The current task, which serves no CPU, has taken a connection from a slot: it serves that from now on, and is
+    /// its consumer if that one has not shown that it comes.
+    pub(crate) fn follow(&self, slot: &Slot) {
+        if task::serves_any() || !placement::consumers().is_ok_and(|all| all.follow(slot.cpu())) {
+            return;
+        }
+        slot.join();
+        if slot.is_proven() {
+            return;
+        }
+        if let Ok(consumer) = Unshared::new(Pid::current(), GFP_KERNEL_ACCOUNT) {
+            self.set_consumer(slot, consumer, Waits::Registered);
+        }
+    }
+
+    fn set_consumer(&self, slot: &Slot, consumer: Unshared<Pid>, waits: Waits) {
+        let _one = self.enlisting.lock();
+        let before = slot.consumer_id();
+        slot.enlist(consumer, waits);
+        self.note_several(before);
+        self.note_several(slot.consumer_id());
     }
 
     /// Makes the current task the consumer of a slot: of the CPU that it asks for, or any.
@@ -345,27 +513,45 @@ impl Group {
             None => self.add(cpu)?,
         };
         let consumer = Unshared::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
-        let _one = self.enlisting.lock();
-        let before = slot.consumer_id();
-        slot.enlist(consumer, waits);
-        self.note_several(before);
-        self.note_several(slot.consumer_id());
+        self.is_taken_from();
+        self.set_consumer(slot, consumer, waits);
         Ok(Some(slot))
     }
 
-    /// By how much a CPU is served already: one who chooses takes the least. Any context.
-    fn service(&self, cpu: CpuId) -> (bool, u32) {
-        let chosen = self.chosen.get(cpu.index());
-        (
-            self.slot(cpu).is_some_and(Slot::has_consumer),
-            chosen.map_or(0, |number| number.load(Relaxed)),
-        )
+    /// How well is a CPU served already? Any context.
+    fn service(&self, cpu: CpuId) -> Service {
+        let count = |number: &Atomic<u32>| number.load(Relaxed);
+        let slot = self.slot(cpu);
+        let choice = self.cpus.get(cpu.index());
+        let core = self.cpus.get(task::core_of(cpu) as usize);
+        Service {
+            attended: slot.is_some_and(Slot::is_attended),
+            receives_nothing: !slot.is_some_and(Slot::is_proven)
+                && !choice.is_some_and(|choice| choice.receives.load(Relaxed)),
+            core: core.map_or(0, |choice| count(&choice.core)),
+            chosen: choice.map_or(0, |choice| count(&choice.chosen)),
+        }
     }
 
     /// A CPU was chosen: whoever chooses next sees it, before there is a consumer. Any context.
     fn note_chosen(&self, cpu: CpuId) {
-        if let Some(number) = self.chosen.get(cpu.index()) {
-            number.fetch_add(1, Relaxed);
+        if self.slot(cpu).is_some_and(Slot::expect) {
+            return;
+        }
+        if let Some(choice) = self.cpus.get(cpu.index()) {
+            choice.chosen.fetch_add(1, Relaxed);
+        }
+        if let Some(choice) = self.cpus.get(task::core_of(cpu) as usize) {
+            choice.core.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A CPU that has no slot received a connection. Softirq.
+    fn note_receives(&self, cpu: CpuId) {
+        if let Some(choice) = self.cpus.get(cpu.index()) {
+            if !choice.receives.load(Relaxed) {
+                choice.receives.store(true, Relaxed);
+            }
         }
     }
 
@@ -429,11 +615,15 @@ impl Group {
         }
         // SAFETY: By the safety requirements.
         unsafe { Connection::stamp(child) };
-        let Some(slot) = cpu.and_then(|cpu| self.slot(cpu)) else {
+        let Some(cpu) = cpu else {
+            return Err(connection);
+        };
+        let Some(slot) = self.slot(cpu) else {
+            self.note_receives(cpu);
             return Err(connection);
         };
         let count = |counter| Stats::count(self.socket.net(), here, counter, guard);
-        if let Err(why) = slot.admits(guard) {
+        if let Err(why) = slot.admits() {
             count(Counter::LookupGlobal);
             if why == Unfit::Overflows {
                 trace::overflowed(&self.socket, slot.cpu());
@@ -456,13 +646,18 @@ impl Group {
         let peers = self.peers()?;
         if self
             .slot(cpu)
-            .is_some_and(|slot| slot.admits(guard).is_ok())
+            .is_some_and(|slot| slot.admits().is_ok() && !slot.is_loaded())
         {
             return None;
         }
         let other = peers.find(cpu, &self.socket, guard)?;
+        // Where all packets arrive on one CPU, one worker does not serve all of them.
+        let queued = other.queue().length();
+        if queued > MAY_QUEUE && queued > self.waiting() {
+            return None;
+        }
         Stats::count(self.socket.net(), cpu, Counter::LookupPeer, guard);
-        Some(other)
+        Some(other.socket())
     }
 
     /// How many requests count at its slots, or of those, how many are young? Any context.
@@ -495,10 +690,15 @@ impl Group {
         lengths.fold(0, u32::saturating_add)
     }
 
+    /// How many connections wait to be accepted? Any context.
+    fn waiting(&self) -> u32 {
+        self.socket.queued().saturating_add(self.queued())
+    }
+
     /// Do as many connections wait as the program wants? Softirq.
     pub(crate) fn is_full(&self) -> bool {
         let most = self.socket.backlog();
-        let waiting = || self.socket.queued().saturating_add(self.queued());
+        let waiting = || self.waiting();
         match self.slot(CpuId::current()) {
             Some(here) => {
                 let sharers = self.number.load(Relaxed).saturating_add(1);
@@ -569,8 +769,8 @@ unsafe extern "C" fn tick(timer: *mut bindings::timer_list) {
     let guard = rcu::Guard::new();
     let judge = |waits| {
         let verdict = slot.judge(waits, &guard);
-        if let Some(group) = Group::of(slot.socket(), &guard) {
-            group.heed(slot, &verdict, &guard);
+        if let Some(group) = Group::of(slot.socket(), &guard).filter(|_| verdict.late) {
+            group.call_again(slot, &guard);
         }
         verdict.push
     };

@@ -106,7 +106,9 @@ bool __fastsocket_reqsk_get(struct request_sock *req,
 	unsigned int cpu = smp_processor_id();
 	struct fastsocket_slot *slot;
 
-	slot = slots ? READ_ONCE(slots->slot[cpu]) : NULL;
+	if (!slots || READ_ONCE(slots->plain))
+		return false;
+	slot = READ_ONCE(slots->slot[cpu]);
 	if (!slot || !refcount_inc_not_zero(&slot->refs))
 		return false;
 	req->rsk_slot = cpu + 1;
@@ -127,7 +129,9 @@ int __fastsocket_requests(const struct request_sock_queue *queue, bool young)
 {
 	struct fastsocket_slots *slots = READ_ONCE(queue->fastsocket_slots);
 
-	return slots ? static_call(fastsocket_requests)(slots, young) : 0;
+	if (!slots || READ_ONCE(slots->plain))
+		return 0;
+	return static_call(fastsocket_requests)(slots, young);
 }
 EXPORT_SYMBOL_GPL(__fastsocket_requests);
 
@@ -136,7 +140,7 @@ EXPORT_SYMBOL_GPL(__fastsocket_requests);
 bool __fastsocket_queue_add(struct sock *sk, struct request_sock *req,
 			    struct sock *child)
 {
-	struct fastsocket_slots *slots = fastsocket_slots(sk);
+	struct fastsocket_slots *slots = fastsocket_slots_in_use(sk);
 
 	/* Another layer that listens here knows of one queue. */
 	if (!slots || READ_ONCE(sk->sk_data_ready) != sock_def_readable)
@@ -161,7 +165,7 @@ bool __fastsocket_data_ready(struct sock *sk, const struct sock *child)
 
 bool __fastsocket_is_full(const struct sock *sk)
 {
-	struct fastsocket_slots *slots = fastsocket_slots(sk);
+	struct fastsocket_slots *slots = fastsocket_slots_in_use(sk);
 
 	return slots && static_call(fastsocket_is_full)(slots);
 }
@@ -170,21 +174,23 @@ struct request_sock *__fastsocket_accept(struct sock *sk, int flags)
 {
 	struct fastsocket_slots *slots = fastsocket_slots(sk);
 
-	return slots ? static_call(fastsocket_accept)(slots, flags) : NULL;
+	/* Who waits may be the second to take from it. */
+	if (!slots || (READ_ONCE(slots->plain) && (flags & O_NONBLOCK)))
+		return NULL;
+	return static_call(fastsocket_accept)(slots, flags);
 }
 
 void __fastsocket_poll_wait(struct file *file, struct sock *sk, poll_table *wait)
 {
 	struct fastsocket_slots *slots = fastsocket_slots(sk);
 
-	if (slots && !poll_does_not_wait(wait) &&
-	    inet_sk_state_load(sk) == TCP_LISTEN)
+	if (slots && inet_sk_state_load(sk) == TCP_LISTEN)
 		static_call(fastsocket_poll_wait)(slots, file, wait);
 }
 
 bool __fastsocket_pending(const struct sock *sk)
 {
-	struct fastsocket_slots *slots = fastsocket_slots(sk);
+	struct fastsocket_slots *slots = fastsocket_slots_in_use(sk);
 
 	return slots && static_call(fastsocket_pending)(slots);
 }

@@ -149,10 +149,10 @@ unsafe extern "C" fn queue_add(
 ///
 /// As `fastsocket_listen_ops.queued`.
 unsafe extern "C" fn queued(slots: *mut bindings::fastsocket_slots, cpu: c_uint) {
-    // SAFETY: The caller keeps the listener.
-    let group = unsafe { group(slots) };
+    // SAFETY: The caller keeps the listener, and has softirqs off.
+    let (group, guard) = unsafe { (group(slots), rcu::Guard::assume()) };
     if let Some(slot) = CpuId::from_u32(cpu).and_then(|cpu| group.slot(cpu)) {
-        slot.data_ready();
+        group.announce(slot, &guard);
     }
 }
 

@@ -131,11 +131,19 @@ impl Listener {
 
     /// The wait queue of those who wait at the socket itself, or null. Any context, under RCU.
     #[inline]
-    pub(crate) fn wait_queue(&self, _guard: &rcu::Guard) -> *const bindings::socket_wq {
+    pub(crate) fn wait_queue(&self, _guard: &rcu::Guard) -> *mut bindings::socket_wq {
         // SAFETY: The pointer is valid; the field is written atomically.
-        unsafe {
-            ptr::read_volatile(addr_of!((*self.as_ptr()).__bindgen_anon_1.sk_wq)).cast_const()
-        }
+        unsafe { ptr::read_volatile(addr_of!((*self.as_ptr()).__bindgen_anon_1.sk_wq)) }
+    }
+
+    /// Is its file one whose `accept(2)` waits? For a `poll` of that file.
+    pub(crate) fn blocks(&self) -> bool {
+        // SAFETY: A file that is polled is open, and so is its socket; the flags are written atomically.
+        let flags = unsafe {
+            let file = (*(*self.as_ptr()).sk_socket).file;
+            ptr::read_volatile(addr_of!((*file).f_flags))
+        };
+        flags & bindings::O_NONBLOCK == 0
     }
 
     /// How long an `accept(2)` may wait, by the socket and the flags of its file, in jiffies: 0 not at all.

@@ -11,7 +11,7 @@
 use kernel::bindings;
 
 use super::{
-    accept::View,
+    accept::{Act, View},
     group::Group,
     protocol::View as _,
     slot::{Slot, Waits},
@@ -58,11 +58,11 @@ pub(crate) fn register(group: &Group, call: &PollCall) {
 /// Is there something to accept at the slots that the current task looks at? It looks at the socket's own
 /// queue next. Process context.
 pub(crate) fn has_some(group: &Group) -> bool {
-    let own = group.own_slot(None);
+    let own = group.own_slot();
     if own.is_some_and(Slot::has_some) {
         return true;
     }
-    let view = View::of_looker(group, own);
+    let view = View::new(group, own, Act::Polls);
     let some = view.slots_have_some();
     if !some {
         view.found_nothing();

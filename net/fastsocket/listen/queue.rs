@@ -55,6 +55,13 @@ impl Connection {
         self.request.as_ptr()
     }
 
+    /// How long ago did it come, in units of a [`Stamp`]? It was in a queue.
+    #[inline]
+    pub(crate) fn age(&self) -> u32 {
+        // SAFETY: By the type invariants, it has a child.
+        unsafe { stamp_of(self.request.as_ptr()) }.age()
+    }
+
     /// Notes at a child that it comes now. Before it is in a queue.
     ///
     /// # Safety

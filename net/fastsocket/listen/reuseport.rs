@@ -69,7 +69,7 @@ impl Peers {
         Ok(Some(Arc::pin_init(new, GFP_KERNEL_ACCOUNT)?))
     }
 
-    /// Returns another member that is to take a SYN that mainline has for `socket`. Any context.
+    /// Returns the slot of another member that is to take a SYN that mainline has for `socket`. Any context.
     ///
     /// Of several on this CPU, it is the one with the shortest queue among the first few. A worker that
     /// does not keep up, or is not there, gets nothing: it has a socket of its own, from which no other
@@ -80,15 +80,14 @@ impl Peers {
         cpu: CpuId,
         socket: &Listener,
         guard: &'g rcu::Guard,
-    ) -> Option<&'g Listener> {
+    ) -> Option<&'g Slot> {
         Chain::of(self.chains.get(cpu.index())?, guard)
             .take(LOOKED_AT)
             .filter(|slot| !slot.is_loaded() && !slot.is_unattended())
             .filter(|slot| socket.shares_with(slot.socket()))
-            .filter(|slot| slot.admits(guard).is_ok())
+            .filter(|slot| slot.admits().is_ok() && slot.is_soon(guard))
             .take(CHOICE)
             .min_by_key(|slot| slot.queue().length())
-            .map(Slot::socket)
     }
 
     /// Adds a slot.

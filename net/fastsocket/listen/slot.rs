@@ -5,12 +5,13 @@
 //! A slot: the accept queue of a socket on one CPU.
 //!
 //! It has a queue of connections whose packets this CPU received, and a wait queue, at which the tasks wait
-//! that serve this CPU. One of those is its consumer: the task that waited there first since another
-//! did. While it is the consumer, it looks at this queue and the socket's own, and at few others: see
-//! [`View`](super::accept::View).
+//! that serve this CPU. They look at this queue and the socket's own, and at few others: see
+//! [`View`](super::accept::View). The one that came last is its consumer.
 //!
-//! So a queue that its consumer forgets would be lost to all. While a slot's queue is not empty, a timer
-//! looks after it at each tick: it calls idle consumers to a queue that is slow ([`steal`](super::steal)),
+//! So a connection that none of them is about to take would be lost to all. It is announced when it was queued,
+//! which tells whether one who serves comes ([`Group::announce`](super::group::Group::announce)); if not, the slot is
+//! *loaded*: whoever is idle takes from it ([`steal`](super::steal)). While its queue is not empty, a timer
+//! looks after it at each tick, and has to do nothing unless somebody who was woken does not come: it calls for help,
 //! and moves what nobody takes to the socket's own queue, of which every waiter hears ([`patience`]).
 
 use core::ptr::{self, NonNull};
@@ -29,24 +30,24 @@ use super::{
     limit::{self, Requests, Room, Sum},
     listener::Listener,
     protocol::{self, Queue as _},
-    queue::Queue,
-    steal::{self, Age},
-    wait::{Callback, Timer, WaitQueue},
+    queue::{Connection, Queue},
+    stamp::Stamp,
+    steal::{self, Age, Credit},
+    wait::{Callback, Timer, WaitQueue, Woken},
 };
-use crate::placement::task::{self, Pid, TaskState};
+use crate::{
+    module_parameters,
+    placement::task::{self, Pid, TaskState},
+};
 
-/// How many ticks a queue may stand still while its consumer sleeps: it was woken, and may just not have
-/// got as far as to look.
-const PATIENCE_ASLEEP: u32 = 2;
-
-/// How long a queue may stand still while its consumer is running, in milliseconds. A worker that takes
-/// longer over what it does between two looks at its sockets makes others wait, and they may be idle.
-const PATIENCE_RUNNING_MS: u32 = 100;
+/// How long a queue may stand still before all is given to all, in milliseconds, if somebody lives who could take from
+/// it: others are called long before.
+const PATIENCE_MS: u32 = 100;
 
 /// How a task waits for connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waits {
-    /// It polls: it is registered at the wait queue all the time.
+    /// It polls: it is registered at the wait queue, maybe all the time.
     Registered,
     /// In `accept(2)`: it is at the wait queue while it has nothing else to do.
     Accepting,
@@ -64,36 +65,50 @@ struct Limits {
 
 /// Who serves a slot, and how.
 struct Duty {
+    /// Who came last.
     consumer: RcuCell<Pid>,
-    /// The consumer, as a number.
+    /// The consumer, as a number, and its process.
     id: Atomic<usize>,
-    /// It waits in `accept(2)`: that it is not at the wait queue means nothing.
+    process: Atomic<usize>,
+    /// All who came: a bit for each, which some may share.
+    servers: Atomic<usize>,
+    /// The consumer waits in `accept(2)`: that it is not at the wait queue means nothing.
     accepts: Atomic<bool>,
-    /// It let the queue stand: no more connections, until it is back.
+    /// Somebody who serves here has taken a connection.
+    proven: Atomic<bool>,
+    /// Since one did last, whoever was woken did not come.
+    late: Atomic<bool>,
+    /// Since the consumer came, somebody who was woken did not.
+    doubted: Atomic<bool>,
+    /// They let the queue stand: no more connections, until one is back.
     stalled: Atomic<bool>,
+    /// One of them was told that there is nothing, and has not waited since: others may know better.
+    denied: Atomic<bool>,
+    /// The CPU was chosen for a task that is not there yet.
+    expects: Atomic<bool>,
     /// Who has become the consumer just now, as a number, or 0: slots that nobody serves may hold what
     /// came before.
     wide: Atomic<usize>,
     /// The consumer is that of another slot, too: it was moved, and nobody has followed it there.
     one_of_several: Atomic<bool>,
-    /// Somebody has followed one who was moved, and may have stayed registered: he looks elsewhere, and who is
-    /// woken one at a time is not to be him.
-    was_left: Atomic<bool>,
 }
 
 /// How the queue of a slot moves.
 struct Pace {
-    /// How many connections were taken, and how many of them by idle consumers of other slots.
+    /// How many connections were taken.
     taken: Atomic<u32>,
-    stolen: Atomic<u32>,
-    /// For the timer: how many others had taken when it fired last, and how often in a row it was that
-    /// already.
+    /// For the timer: how many had been when it fired last, and how often in a row it was that already.
     seen: Atomic<u32>,
     still: Atomic<u32>,
     age: Age,
-    /// Connections wait for long here: whoever is idle may take them. The timer says so, and is armed
-    /// while it is set.
+    /// A connection waits that was left to whoever serves here, though all were busy.
+    left: Atomic<bool>,
+    /// May any be?
+    credit: Credit,
+    /// Whoever is idle may take from here.
     loaded: Atomic<bool>,
+    /// Nobody was idle since that is so.
+    all_busy: Atomic<bool>,
 }
 
 /// What puts a slot into a chain of [`Peers`](super::reuseport::Peers), whose it is.
@@ -142,6 +157,20 @@ unsafe impl Send for Slot {}
 // SAFETY: As above.
 unsafe impl Sync for Slot {}
 
+/// Writes only what changes: others read the line.
+#[inline]
+fn set(flag: &Atomic<bool>, value: bool) {
+    if flag.load(Relaxed) != value {
+        flag.store(value, Relaxed);
+    }
+}
+
+/// The bit of a task among those who serve a slot.
+fn bit_of(id: usize) -> usize {
+    // What differs in the addresses of a slab's objects.
+    1 << ((id / 64) % usize::BITS as usize)
+}
+
 impl Slot {
     /// Makes a slot. Process context.
     ///
@@ -169,19 +198,27 @@ impl Slot {
             duty: Duty {
                 consumer: RcuCell::new(None),
                 id: Atomic::new(0),
+                process: Atomic::new(0),
+                servers: Atomic::new(0),
                 accepts: Atomic::new(false),
+                proven: Atomic::new(false),
+                late: Atomic::new(false),
+                doubted: Atomic::new(false),
                 stalled: Atomic::new(false),
+                denied: Atomic::new(false),
+                expects: Atomic::new(false),
                 wide: Atomic::new(0),
                 one_of_several: Atomic::new(false),
-                was_left: Atomic::new(false),
             },
             pace: Pace {
                 taken: Atomic::new(0),
-                stolen: Atomic::new(0),
                 seen: Atomic::new(0),
                 still: Atomic::new(0),
                 age: Age::new(),
+                left: Atomic::new(false),
+                credit: Credit::new(),
                 loaded: Atomic::new(false),
+                all_busy: Atomic::new(false),
             },
             // SAFETY: By the safety requirements; a slot is freed a grace period after the timer was shut down.
             timer <- unsafe { Timer::new(tick) },
@@ -247,8 +284,9 @@ impl Slot {
     }
 
     /// Wakes who serves it, of those who wait exclusively one. Any context.
-    pub(crate) fn wake(&self) {
-        self.waiters.wake(self.duty.was_left.load(Relaxed));
+    #[inline]
+    pub(crate) fn wake(&self) -> Woken {
+        self.waiters.wake(self.cpu)
     }
 
     /// The connections that wait here.
@@ -259,11 +297,10 @@ impl Slot {
     /// Is it to take another connection? If not, why is the socket's own queue? Softirq.
     ///
     /// One that has half of what the program wants to wait leaves the rest to others; one that is stalled
-    /// gets nothing. One that is only loaded does: idle consumers take from it what is there, and if there
-    /// is none, a place in the queue of all is no better than one here, but further away.
+    /// gets nothing.
     #[inline]
-    pub(crate) fn admits(&self, guard: &rcu::Guard) -> Result<(), Unfit> {
-        if !self.is_served(guard) {
+    pub(crate) fn admits(&self) -> Result<(), Unfit> {
+        if self.duty.stalled.load(Relaxed) && self.is_unattended() {
             return Err(Unfit::Unserved);
         }
         if self.duty.stalled.load(Relaxed) || self.queue.length() > self.socket.backlog() / 2 {
@@ -272,39 +309,34 @@ impl Slot {
         Ok(())
     }
 
-    /// Is there anybody who will look at the queue soon? Any context.
-    ///
-    /// A consumer that is out of `accept(2)` is to come back, but not worth to wait for while another
-    /// task has nothing to do.
-    #[inline]
-    fn is_served(&self, guard: &rcu::Guard) -> bool {
-        self.waiters.is_active()
-            || (self.duty.accepts.load(Relaxed) && !WaitQueue::is_active_at(&self.socket, guard))
-    }
-
-    /// A connection that was queued is ready. Any context but hardirq.
-    pub(crate) fn data_ready(&self) {
-        self.wake();
-    }
-
     /// Is there something to take? Any context.
     pub(crate) fn has_some(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// A connection was taken, or one from the socket's own queue instead; `serves` says whether by a
-    /// task that will come again.
-    pub(crate) fn took(&self, serves: bool) {
+    /// Somebody who serves it has taken a connection: this one from here, or one of the socket's own queue.
+    #[inline]
+    pub(crate) fn took(&self, from_here: Option<&Connection>) {
+        set(&self.duty.proven, true);
+        set(&self.duty.late, false);
+        set(&self.duty.stalled, false);
+        let Some(connection) = from_here else {
+            return;
+        };
         self.pace.taken.fetch_add(1, Relaxed);
-        if serves {
-            self.attend(None);
+        if self.pace.left.load(Relaxed) {
+            self.pace.left.store(false, Relaxed);
+            let long = *module_parameters::help_after_us.value();
+            self.pace
+                .credit
+                .waited(connection.age(), Stamp::from_us(long));
         }
     }
 
-    /// A consumer of another slot has taken a connection. That says nothing of how this one is served.
+    /// Somebody else has taken a connection from here.
     pub(crate) fn stolen_from(&self) {
-        self.pace.stolen.fetch_add(1, Relaxed);
         self.pace.taken.fetch_add(1, Relaxed);
+        set(&self.pace.left, false);
     }
 
     /// Is the current task its consumer?
@@ -313,51 +345,154 @@ impl Slot {
         self.consumer_id() == task::current_id()
     }
 
+    /// Is the current task one of those who serve it? `me` is its number, `serves` the CPU that it serves.
+    ///
+    /// It may be taken for another one that has the same bit, if it serves the CPU for another socket, and never waited
+    /// at this one: then it looks at few slots at first ([`is_denied`](Self::is_denied)).
+    #[inline]
+    pub(crate) fn is_served_by(&self, me: usize, serves: Option<CpuId>) -> bool {
+        self.consumer_id() == me
+            || (serves == Some(self.cpu) && self.duty.servers.load(Relaxed) & bit_of(me) != 0)
+    }
+
     /// Returns the number of its consumer; that of no task if it had none yet.
     #[inline]
     pub(crate) fn consumer_id(&self) -> usize {
         self.duty.id.load(Relaxed)
     }
 
-    /// Is there a consumer that is alive? Any context.
-    pub(crate) fn has_consumer(&self) -> bool {
-        let guard = rcu::Guard::new();
-        let lives = |pid: &Pid| pid.task_state() != TaskState::Gone;
-        self.duty.consumer.get(&guard).is_some_and(lives)
+    /// Is its consumer a thread of the current process?
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.duty.process.load(Relaxed) == task::current_process()
     }
 
-    /// The consumer is here, and looks; it may say how it will wait.
+    /// What does its consumer do? Any context.
+    pub(crate) fn consumer_state(&self, guard: &rcu::Guard) -> TaskState {
+        let consumer = self.duty.consumer.get(guard);
+        consumer.map_or(TaskState::Gone, Pid::task_state)
+    }
+
+    /// Is there a consumer that is alive? Any context.
+    pub(crate) fn has_consumer(&self) -> bool {
+        self.consumer_state(&rcu::Guard::new()) != TaskState::Gone
+    }
+
+    /// Is there somebody who will take from it, or will be soon, as far as is known? Any context.
+    ///
+    /// Who drains connections after a reload, and waits at the socket no more, is nobody.
+    pub(crate) fn is_attended(&self) -> bool {
+        let waits = || !self.is_unattended() || self.duty.accepts.load(Relaxed);
+        let lives = || !self.duty.stalled.load(Relaxed) && self.has_consumer() && waits();
+        self.duty.expects.load(Relaxed) || lives()
+    }
+
+    /// A task will come. Returns whether it takes the place of one that is gone.
+    pub(crate) fn expect(&self) -> bool {
+        self.duty.expects.store(true, Relaxed);
+        !self.has_consumer()
+    }
+
+    /// One of those who serve it is about to wait.
     #[inline]
-    pub(crate) fn attend(&self, waits: Option<Waits>) {
-        if self.duty.stalled.load(Relaxed) {
-            self.duty.stalled.store(false, Relaxed);
-        }
-        if let Some(waits) = waits {
-            let accepts = waits == Waits::Accepting;
-            if self.duty.accepts.load(Relaxed) != accepts {
-                self.duty.accepts.store(accepts, Relaxed);
-            }
+    pub(crate) fn attend(&self, waits: Waits) {
+        set(&self.duty.denied, false);
+        let accepts = waits == Waits::Accepting;
+        set(&self.duty.accepts, accepts);
+        if accepts {
+            // It is woken by the next one.
+            set(&self.duty.stalled, false);
         }
     }
 
     /// Does nobody wait at the queue? An answer that may be old. Any context.
+    #[inline]
     pub(crate) fn is_unattended(&self) -> bool {
         !self.waiters.is_active()
     }
 
-    /// May idle consumers of other slots take from it? Any context.
+    /// Whoever serves it was told that there is nothing, and does not wait: it may have been told by somebody else that
+    /// there is.
+    pub(crate) fn deny(&self) {
+        set(&self.duty.denied, true);
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        self.duty.denied.load(Relaxed)
+    }
+
+    /// May whoever is idle take from it? Any context.
     #[inline]
     pub(crate) fn is_loaded(&self) -> bool {
         self.pace.loaded.load(Relaxed)
     }
 
+    /// Says so, or that it is not any more. For the [`Group`](super::group::Group), which has a list of those that are.
+    pub(crate) fn set_loaded(&self, loaded: bool) {
+        set(&self.pace.loaded, loaded);
+        if !loaded {
+            set(&self.pace.all_busy, false);
+        }
+    }
+
+    /// Was everybody busy, when help was called last, since it is loaded? Then everybody will look. Any context.
+    pub(crate) fn are_all_busy(&self) -> bool {
+        self.pace.all_busy.load(Relaxed)
+    }
+
+    pub(crate) fn set_all_busy(&self, busy: bool) {
+        set(&self.pace.all_busy, busy);
+    }
+
+    /// Has anybody who serves it ever taken a connection? Any context.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.duty.proven.load(Relaxed)
+    }
+
+    /// Is whom a wake-up has reached known to serve it, and to come? Any context.
+    ///
+    /// Where nobody ever took a connection, one who has not either is taken for one who will, until he did not.
+    #[inline]
+    pub(crate) fn trusts(&self, woken: Woken) -> bool {
+        match woken {
+            Woken::Server => !self.duty.late.load(Relaxed),
+            Woken::New => !self.is_proven() && !self.duty.doubted.load(Relaxed),
+            Woken::Other | Woken::Nobody => false,
+        }
+    }
+
+    /// Nobody who serves it was asleep: leaves a connection to them, unless others had better be called. Softirq.
+    ///
+    /// It is theirs if one runs on this CPU, and those that were left to them before did not wait for long.
+    #[inline]
+    pub(crate) fn leave(&self, guard: &rcu::Guard) -> bool {
+        let leave = self.is_proven()
+            && !self.duty.late.load(Relaxed)
+            && !self.is_loaded()
+            && self.runs_here(guard)
+            && self.pace.credit.allows();
+        if leave {
+            set(&self.pace.left, true);
+        }
+        leave
+    }
+
+    /// Does one who serves it run on this CPU, which is its own? Softirq.
+    #[inline]
+    fn runs_here(&self, guard: &rcu::Guard) -> bool {
+        task::is_served_here() || self.consumer_state(guard) == TaskState::Here
+    }
+
+    /// Will a connection that comes now be taken soon by who serves it? Softirq.
+    pub(crate) fn is_soon(&self, guard: &rcu::Guard) -> bool {
+        let idle = || !self.has_some() && self.consumer_state(guard) == TaskState::Waiting;
+        (self.pace.credit.is_there() && self.runs_here(guard)) || idle()
+    }
+
     /// Is its consumer about to do nothing? An answer that may be old. Any context.
     pub(crate) fn is_idle(&self, guard: &rcu::Guard) -> bool {
-        let waits = |pid: &Pid| pid.task_state() == TaskState::Waiting;
-        self.waiters.is_active()
-            && !self.duty.stalled.load(Relaxed)
+        !self.is_unattended()
             && !self.has_some()
-            && self.duty.consumer.get(guard).is_some_and(waits)
+            && self.consumer_state(guard) == TaskState::Waiting
     }
 
     /// Does the consumer have to look at other slots, too?
@@ -383,21 +518,30 @@ impl Slot {
     }
 
     pub(crate) fn set_one_of_several(&self, several: bool) {
-        if self.is_one_of_several() != several {
-            self.duty.one_of_several.store(several, Relaxed);
-        }
+        set(&self.duty.one_of_several, several);
     }
 
     /// Makes the current task the consumer. For the group, which has one do it at a time.
     pub(crate) fn enlist(&self, consumer: Unshared<Pid>, waits: Waits) {
-        if self.is_one_of_several() && !self.is_own() {
-            self.duty.was_left.store(true, Relaxed);
-        }
+        let me = task::current_id();
         // Readers are done with the one before when its reference is dropped.
         self.duty.consumer.set(Some(consumer));
-        self.duty.id.store(task::current_id(), Relaxed);
-        self.duty.wide.store(task::current_id(), Relaxed);
-        self.attend(Some(waits));
+        self.duty.id.store(me, Relaxed);
+        self.duty.process.store(task::current_process(), Relaxed);
+        self.duty.wide.store(me, Relaxed);
+        self.duty.expects.store(false, Relaxed);
+        self.duty.stalled.store(false, Relaxed);
+        self.duty.doubted.store(false, Relaxed);
+        self.join();
+        self.attend(waits);
+    }
+
+    /// Makes the current task one of those who serve it.
+    pub(crate) fn join(&self) {
+        let bit = bit_of(task::current_id());
+        if self.duty.servers.load(Relaxed) & bit == 0 {
+            self.duty.servers.fetch_or(bit, Relaxed);
+        }
     }
 
     /// Shuts the timer down, for ever. Any context but hardirq.
@@ -405,49 +549,51 @@ impl Slot {
         self.timer.shut_down();
     }
 
+    /// Nobody is there any more: what waits goes to the socket's own queue, and nothing comes until somebody is.
+    /// Returns how many went. Softirq.
+    pub(crate) fn abandon(&self) -> u32 {
+        self.duty.stalled.store(true, Relaxed);
+        self.duty.accepts.store(false, Relaxed);
+        let pushed = self.queue.push(&self.socket, PUSHED_AT_ONCE);
+        self.socket.wake(pushed);
+        pushed
+    }
+
     /// Looks at the queue at a tick, and judges. Softirq.
     pub(crate) fn judge(&self, waits: bool, guard: &rcu::Guard) -> Verdict {
         if !waits {
             self.pace.still.store(0, Relaxed);
-            self.pace.loaded.store(false, Relaxed);
             return Verdict {
-                loaded: false,
+                late: false,
                 push: 0,
             };
         }
 
         let taken = self.pace.taken.load(Relaxed);
-        let loaded = steal::late(self.pace.age.tick(taken, self.queue.length()));
-        self.pace.loaded.store(loaded, Relaxed);
-
-        let served = taken.wrapping_sub(self.pace.stolen.load(Relaxed));
-        let still = if self.pace.seen.xchg(served, Relaxed) == served {
+        let late = steal::late(self.pace.age.tick(taken, self.queue.length()));
+        if late {
+            set(&self.duty.late, true);
+            set(&self.duty.doubted, true);
+            self.pace.credit.nobody_came();
+        }
+        let still = if self.pace.seen.xchg(taken, Relaxed) == taken {
             self.pace.still.load(Relaxed).saturating_add(1)
         } else {
             0
         };
         self.pace.still.store(still, Relaxed);
 
-        let consumer = self
-            .duty
-            .consumer
-            .get(guard)
-            .map_or(TaskState::Gone, Pid::task_state);
-        let service = match (self.waiters.is_active(), self.is_served(guard)) {
-            (true, _) => Service::AtQueue,
-            (false, true) => Service::Away,
-            (false, false) => Service::None,
-        };
-        let running = msecs_to_jiffies(PATIENCE_RUNNING_MS) as u32;
-        if still < patience(service, consumer, running) {
-            return Verdict { loaded, push: 0 };
+        let long = msecs_to_jiffies(PATIENCE_MS) as u32;
+        let consumer = self.consumer_state(guard);
+        if still < patience(!self.is_unattended(), consumer, long) {
+            return Verdict { late, push: 0 };
         }
         self.duty.stalled.store(true, Relaxed);
         if consumer == TaskState::Gone {
             self.duty.accepts.store(false, Relaxed);
         }
         Verdict {
-            loaded,
+            late,
             push: PUSHED_AT_ONCE,
         }
     }
@@ -474,8 +620,8 @@ impl protocol::Slot for Slot {
 
 /// What a tick has found.
 pub(crate) struct Verdict {
-    /// Idle consumers may take from the slot.
-    pub(crate) loaded: bool,
+    /// A connection has waited for too long.
+    pub(crate) late: bool,
     /// How many connections go to the socket's own queue.
     pub(crate) push: u32,
 }
@@ -485,29 +631,17 @@ pub(crate) struct Verdict {
 pub(crate) enum Unfit {
     /// Nobody serves it.
     Unserved,
-    /// Its consumer does not keep up.
+    /// Whoever serves it does not keep up.
     Overflows,
 }
 
-/// Who looks after a queue.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Service {
-    /// Nobody.
-    None,
-    /// A task that is not at the wait queue, but will come.
-    Away,
-    /// A task that is at the wait queue.
-    AtQueue,
-}
-
-/// For how many ticks a queue that is not empty may stand still before it is given to all, by who looks
-/// after it and what the consumer does. `running` is the answer for one who has not got there yet.
-fn patience(service: Service, consumer: TaskState, running: u32) -> u32 {
-    match (service, consumer) {
-        (Service::None, _) => 0,
-        (_, TaskState::Gone | TaskState::Stopped) => 0,
-        (Service::Away, _) | (_, TaskState::Waiting) => PATIENCE_ASLEEP,
-        (Service::AtQueue, TaskState::Running) => running,
+/// For how many ticks a queue that is not empty may stand still before it is given to all, by whether somebody waits at
+/// it and what the consumer does. `long` is the answer for those who may come.
+fn patience(attended: bool, consumer: TaskState, long: u32) -> u32 {
+    match consumer {
+        TaskState::Gone if !attended => 0,
+        TaskState::Stopped => 0,
+        _ => long,
     }
 }
 
@@ -516,42 +650,28 @@ mod tests {
     use super::*;
 
     const LONG: u32 = 25;
-    const ALL: [TaskState; 4] = [
-        TaskState::Gone,
-        TaskState::Stopped,
-        TaskState::Waiting,
-        TaskState::Running,
-    ];
 
     #[test]
     fn a_queue_that_nobody_serves_is_pushed_at_once() {
-        for consumer in ALL {
-            assert_eq!(patience(Service::None, consumer, LONG), 0);
+        assert_eq!(patience(false, TaskState::Gone, LONG), 0);
+    }
+
+    #[test]
+    fn who_is_stopped_is_not_waited_for() {
+        for attended in [false, true] {
+            assert_eq!(patience(attended, TaskState::Stopped, LONG), 0);
         }
     }
 
+    /// Others were called before.
     #[test]
-    fn a_consumer_that_cannot_run_is_not_waited_for() {
-        for service in [Service::Away, Service::AtQueue] {
-            assert_eq!(patience(service, TaskState::Gone, LONG), 0);
-            assert_eq!(patience(service, TaskState::Stopped, LONG), 0);
+    fn who_may_come_gets_long() {
+        for attended in [false, true] {
+            for state in [TaskState::Waiting, TaskState::Running, TaskState::Here] {
+                assert_eq!(patience(attended, state, LONG), LONG);
+            }
         }
-    }
-
-    #[test]
-    fn a_sleeper_gets_time_to_wake_up() {
-        assert_eq!(
-            patience(Service::AtQueue, TaskState::Waiting, LONG),
-            PATIENCE_ASLEEP
-        );
-    }
-
-    #[test]
-    fn only_a_busy_consumer_at_its_queue_gets_long() {
-        assert_eq!(patience(Service::AtQueue, TaskState::Running, LONG), LONG);
-        assert_eq!(
-            patience(Service::Away, TaskState::Running, LONG),
-            PATIENCE_ASLEEP
-        );
+        // The consumer is dead, and others have what it registered.
+        assert_eq!(patience(true, TaskState::Gone, LONG), LONG);
     }
 }

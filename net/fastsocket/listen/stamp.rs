@@ -23,15 +23,37 @@ impl From<Stamp> for u32 {
 }
 
 impl Stamp {
+    /// Of what came before anybody looked at the time: it is before all others.
+    const UNKNOWN: Self = Self(0);
+
     /// Any context but NMI.
     #[inline]
     pub(crate) fn now() -> Self {
         // CAST: The low bits are what is wanted.
-        Self((Ktime::ktime_get().to_ns() >> 10) as u32)
+        Self(((Ktime::ktime_get().to_ns() >> 10) as u32).max(1))
     }
 
     pub(crate) fn is_before(self, other: Self) -> bool {
-        (1..=u32::MAX / 2).contains(&other.0.wrapping_sub(self.0))
+        other != Self::UNKNOWN
+            && (self == Self::UNKNOWN || (1..=u32::MAX / 2).contains(&other.0.wrapping_sub(self.0)))
+    }
+
+    /// Returns a time in microseconds as what [`age`](Self::age) is compared with.
+    #[inline]
+    pub(crate) fn from_us(us: i32) -> u32 {
+        // A unit is 2 % more than a microsecond.
+        us.unsigned_abs()
+    }
+
+    /// How long ago is that? In the same units; of what is unknown, nothing. Any context but NMI.
+    #[inline]
+    pub(crate) fn age(self) -> u32 {
+        let age = Self::now().0.wrapping_sub(self.0);
+        if self == Self::UNKNOWN || age > u32::MAX / 2 {
+            0
+        } else {
+            age
+        }
     }
 }
 
@@ -46,8 +68,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unknown_was_before() {
+        let now = Stamp::now();
+        assert!(Stamp::UNKNOWN.is_before(now) && !now.is_before(Stamp::UNKNOWN));
+        assert!(!Stamp::UNKNOWN.is_before(Stamp::UNKNOWN));
+        assert_eq!(Stamp::UNKNOWN.age(), 0);
+    }
+
+    #[test]
     fn goes_on() {
         let before = Stamp::now();
         assert!(!Stamp::now().is_before(before));
+        assert!(before.age() < u32::MAX / 2);
     }
 }

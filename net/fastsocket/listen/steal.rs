@@ -2,13 +2,14 @@
 
 // Copyright (C) 2026 The Fastsocket authors.
 
-//! Stealing: an idle consumer takes from the slot of a busy one.
+//! Stealing: whoever is idle takes from the slot of who is busy.
 //!
-//! A connection is served best where it arrived, and a long queue is no reason to take from it: its
-//! consumer may be through with it before another CPU has the first connection's cache lines. What
-//! counts is how long one has waited. The slot's timer measures that ([`Age`]); where it is [`late`]
-//! the slot is *loaded*, and an idle consumer is woken at each tick to help. Which slots are loaded
-//! is written when that changes only, so that a consumer who is about to sleep reads one clean line to
+//! A connection is served best where it arrived, and a long queue is no reason to take from it: whoever serves it
+//! may be through with it before another CPU has the first connection's cache lines. What
+//! counts is how long one waits. If somebody who serves its slot was asleep, they come; if one runs there, and those who were
+//! left to them until now did not wait for long ([`Credit`]), they will. Else the slot is *loaded*, and somebody who is
+//! idle is woken to help. Its timer sees to it that this holds ([`Age`], [`late`]). Which slots are loaded
+//! is written when that changes only, so that who is about to sleep reads one clean line to
 //! learn that there is nothing to steal.
 
 use kernel::{
@@ -19,9 +20,9 @@ use kernel::{
     time::msecs_to_jiffies,
 };
 
-/// After this time, in milliseconds, a connection has waited for too long. A consumer that another task of
-/// its CPU has displaced is back sooner, by the scheduler's slice of 3 ms; whoever takes longer is busy.
-const LATE_MS: u32 = 10;
+/// After this time, in milliseconds, a connection has waited for too long, whoever was to come. Who was displaced by
+/// another task of their CPU is back sooner, by the scheduler's slice of 3 ms.
+const LATE_MS: u32 = 4;
 
 /// What is queued just before a tick has waited for one right after it: of that many, the first says
 /// nothing.
@@ -30,6 +31,64 @@ const LATE_TICKS: u32 = 2;
 /// Is a slot loaded where a connection has waited for so many ticks?
 pub(crate) fn late(ticks: u32) -> bool {
     ticks >= LATE_TICKS.max(msecs_to_jiffies(LATE_MS) as u32)
+}
+
+/// Whether a connection may be left to tasks that are busy, as those that were left to them before tell.
+///
+/// When one has waited for too long, none is left to them for a while; then one is, and if that waits as well, it is
+/// twice as long. (Those for which help was called tell nothing: who is busy takes such only if he is soon there.)
+pub(crate) struct Credit {
+    /// How many are not left to them now.
+    withheld: Atomic<u32>,
+    /// How many it will be the next time.
+    next: Atomic<u32>,
+}
+
+impl Credit {
+    const FEW: u32 = 1 << 8;
+    const MANY: u32 = 1 << 12;
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            withheld: Atomic::new(0),
+            next: Atomic::new(Self::FEW),
+        }
+    }
+
+    /// One that was left to them has waited for so long, and `long` is too long. For who serves the slot.
+    #[inline]
+    pub(crate) fn waited(&self, time: u32, long: u32) {
+        let next = self.next.load(Relaxed);
+        if time > long {
+            self.withheld.store(next, Relaxed);
+            let twice = next.saturating_mul(2).min(Self::MANY);
+            self.next.store(twice, Relaxed);
+        } else if next > Self::FEW {
+            self.next.store(next / 2, Relaxed);
+        }
+    }
+
+    /// Nobody came at all, as it is where a lock decides who accepts. For the slot's timer.
+    pub(crate) fn nobody_came(&self) {
+        self.withheld.store(Self::MANY, Relaxed);
+        self.next.store(Self::MANY, Relaxed);
+    }
+
+    /// Is there any? Any context.
+    #[inline]
+    pub(crate) fn is_there(&self) -> bool {
+        self.withheld.load(Relaxed) == 0
+    }
+
+    /// May another one be left to them? For the slot's CPU.
+    #[inline]
+    pub(crate) fn allows(&self) -> bool {
+        let withheld = self.withheld.load(Relaxed);
+        if withheld > 0 {
+            self.withheld.store(withheld.saturating_sub(1), Relaxed);
+        }
+        withheld == 0
+    }
 }
 
 /// How long the connections of a queue wait. For the timer of its slot only.
@@ -128,6 +187,45 @@ mod tests {
 
     /// The least that is ever late.
     const LATE: u32 = LATE_TICKS;
+
+    fn denied(credit: &Credit) -> usize {
+        (0..2 * Credit::MANY)
+            .take_while(|_| !credit.allows())
+            .count()
+    }
+
+    #[test]
+    fn who_is_quick_keeps_credit() {
+        let credit = Credit::new();
+        for _ in 0..100 {
+            credit.waited(128, 128);
+            assert!(credit.is_there() && credit.allows());
+        }
+    }
+
+    #[test]
+    fn who_lets_wait_loses_it_for_longer_each_time() {
+        let credit = Credit::new();
+        for n in 0..8 {
+            credit.waited(129, 128);
+            assert!(!credit.is_there());
+            let expected = (Credit::FEW << n).min(Credit::MANY);
+            assert_eq!(denied(&credit), expected as usize);
+        }
+        // And gets it back as fast.
+        for _ in 0..8 {
+            credit.waited(0, 128);
+        }
+        credit.waited(129, 128);
+        assert_eq!(denied(&credit), Credit::FEW as usize);
+    }
+
+    #[test]
+    fn who_did_not_come_loses_it_for_long() {
+        let credit = Credit::new();
+        credit.nobody_came();
+        assert_eq!(denied(&credit), Credit::MANY as usize);
+    }
 
     /// However long the queue is: if each is taken soon, none is late.
     #[test]

@@ -20,7 +20,7 @@ pub(crate) enum Origin {
     Global,
     /// The slot of another CPU.
     Foreign(CpuId),
-    /// The slot of another CPU, by an idle consumer, because it is loaded.
+    /// A slot, by somebody who serves another one.
     Stolen(CpuId),
 }
 
@@ -59,7 +59,11 @@ pub(crate) fn accepted(socket: &Listener, here: CpuId, from: Origin) {
             cpu.into(),
         ),
         Origin::Stolen(cpu) => (
-            Counter::AcceptForeign,
+            if cpu == here {
+                Counter::AcceptLocal
+            } else {
+                Counter::AcceptForeign
+            },
             fastsocket_accept_FASTSOCKET_ACCEPT_STOLEN,
             cpu.into(),
         ),

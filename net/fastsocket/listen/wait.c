@@ -14,6 +14,8 @@
 #include <net/fastsocket.h>
 #include <net/sock.h>
 
+#include "../internal.h"
+
 /**
  * fastsocket_poll_slot() - register a poller at a slot.
  * @file: the file that is polled.
@@ -36,21 +38,34 @@ EXPORT_SYMBOL_GPL(fastsocket_poll_slot);
 #define FASTSOCKET_EVENTS	(EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND)
 
 /**
- * fastsocket_wake() - announce a child to the waiters of a slot.
- * @wq: the wait queue.
- * @all: wake all of those who wait exclusively, not one.
+ * fastsocket_wake() - announce a child to those who wait at a queue.
+ * @wq: the wait queue, of a slot or of a socket.
+ * @cpu: the CPU that the child is for.
+ *
+ * Of those who wait exclusively, wakes one.
  *
  * Context: any; under RCU if @wq may go away.
+ * Return: whom it has reached. Who is registered, and does something else, was
+ * not asleep, and is not reached.
  */
-void fastsocket_wake(struct socket_wq *wq, bool all)
+enum fastsocket_woken fastsocket_wake(struct socket_wq *wq, unsigned int cpu)
 {
+	struct fastsocket_waking *waking;
+	enum fastsocket_woken woken;
+	unsigned long flags;
+
 	if (!skwq_has_sleeper(wq))
-		return;
-	if (all)
-		__wake_up(&wq->wait, TASK_INTERRUPTIBLE, 0,
-			  poll_to_key(FASTSOCKET_EVENTS));
-	else
-		wake_up_interruptible_sync_poll(&wq->wait, FASTSOCKET_EVENTS);
+		return FASTSOCKET_WOKE_NOBODY;
+	spin_lock_irqsave(&wq->wait.lock, flags);
+	waking = this_cpu_ptr(&fastsocket_waking);
+	waking->woken = FASTSOCKET_WOKE_NOBODY;
+	waking->serves = fastsocket_serving(cpu);
+	__wake_up_locked_sync_key(&wq->wait, TASK_INTERRUPTIBLE,
+				  poll_to_key(FASTSOCKET_EVENTS));
+	waking->serves = 0;
+	woken = waking->woken;
+	spin_unlock_irqrestore(&wq->wait.lock, flags);
+	return woken;
 }
 EXPORT_SYMBOL_GPL(fastsocket_wake);
 

@@ -10,6 +10,7 @@ use core::{
 };
 use kernel::{
     bindings,
+    cpu::CpuId,
     error::to_result,
     prelude::*,
     sync::{rcu, LockClassKey},
@@ -22,6 +23,19 @@ use super::listener::Listener;
 fn lock_class(key: &'static LockClassKey) -> *mut bindings::lock_class_key {
     // CAST: The type is transparent.
     ptr::from_ref(key).cast_mut().cast()
+}
+
+/// Whom a wake-up has reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// No task that slept.
+    Nobody,
+    /// Tasks that do not serve the CPU that it was for.
+    Other,
+    /// A task that serves it, and has taken no connection yet.
+    New,
+    /// A task that serves it, and has.
+    Server,
 }
 
 /// A wait queue, as a socket has one.
@@ -69,14 +83,6 @@ impl WaitQueue {
         unsafe { Self::is_active_raw(self.wq.get()) }
     }
 
-    /// Does anybody wait at a socket itself? An answer that may be old. Any context.
-    #[inline]
-    pub(crate) fn is_active_at(socket: &Listener, guard: &rcu::Guard) -> bool {
-        let wq = socket.wait_queue(guard);
-        // SAFETY: It is valid under RCU.
-        !wq.is_null() && unsafe { Self::is_active_raw(wq) }
-    }
-
     /// # Safety
     ///
     /// It must be a valid wait queue.
@@ -90,11 +96,35 @@ impl WaitQueue {
         }
     }
 
-    /// Wakes those who wait for a connection; of those who wait exclusively one, or `all`. Any context.
+    /// Wakes those who wait for a connection of a CPU; of those who wait exclusively one. Any context.
     #[inline]
-    pub(crate) fn wake(&self, all: bool) {
+    pub(crate) fn wake(&self, cpu: CpuId) -> Woken {
         // SAFETY: By the type invariants.
-        unsafe { bindings::fastsocket_wake(self.wq.get(), all) };
+        unsafe { Self::wake_raw(self.wq.get(), cpu) }
+    }
+
+    /// Wakes those who wait at a socket itself, as [`wake`](Self::wake). Any context.
+    pub(crate) fn wake_at(socket: &Listener, cpu: CpuId, guard: &rcu::Guard) -> Woken {
+        let wq = socket.wait_queue(guard);
+        if wq.is_null() {
+            return Woken::Nobody;
+        }
+        // SAFETY: It is valid under RCU.
+        unsafe { Self::wake_raw(wq, cpu) }
+    }
+
+    /// # Safety
+    ///
+    /// It must be a valid wait queue.
+    #[inline]
+    unsafe fn wake_raw(wq: *mut bindings::socket_wq, cpu: CpuId) -> Woken {
+        // SAFETY: By the safety requirements.
+        match unsafe { bindings::fastsocket_wake(wq, cpu.as_u32()) } {
+            bindings::fastsocket_woken_FASTSOCKET_WOKE_SERVER => Woken::Server,
+            bindings::fastsocket_woken_FASTSOCKET_WOKE_NEW => Woken::New,
+            bindings::fastsocket_woken_FASTSOCKET_WOKE_OTHER => Woken::Other,
+            _ => Woken::Nobody,
+        }
     }
 
     /// Sleeps until `ready` or something happens that an `accept(2)` of a socket waits for.

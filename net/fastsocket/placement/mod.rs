@@ -6,7 +6,8 @@
 //!
 //! A task becomes a consumer when it first waits at a spawned socket. It is then told which CPU's connections
 //! it takes: of those that it may run on the one that is served least for this socket, and of equal ones for
-//! all. It is not bound to that: whoever serves a CPU is woken there by what arrives there, if the CPU is free for
+//! all. One that waits for others to wait, and takes what they are told of, serves where that came from: who serves a
+//! CPU is who takes. It is not bound to that: whoever serves a CPU is woken there by what arrives there, if the CPU is free for
 //! it (`fastsocket_wakes_here()`), and runs wherever the scheduler moves it otherwise. So what its user and
 //! cpusets have asked for holds, is not changed, and need not be restored.
 //!
@@ -160,6 +161,19 @@ impl Consumers {
         };
         count(task::serve(cpu), u32::MAX);
         count(cpu, 1);
+    }
+
+    /// The current task, which serves none, has taken a connection that arrived on a CPU: it serves that from now
+    /// on. Returns whether it may. Process context.
+    pub(crate) fn follow(&self, cpu: CpuId) -> bool {
+        let may = Mode::get() == Mode::All
+            && task::is_program()
+            && !task::serves_any()
+            && task::may_run_on(cpu);
+        if may {
+            self.serve(Some(cpu));
+        }
+        may
     }
 
     /// The current task exits, or executes another program. Process context.

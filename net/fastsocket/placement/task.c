@@ -13,8 +13,11 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/topology.h>
 #include <linux/uidgid.h>
 #include <net/fastsocket.h>
+
+#include "../internal.h"
 
 /**
  * fastsocket_is_program() - is current a thread of a program?
@@ -67,13 +70,34 @@ int fastsocket_bind(unsigned int cpu)
 }
 EXPORT_SYMBOL_GPL(fastsocket_bind);
 
+/**
+ * fastsocket_core() - the core that a CPU is of.
+ * @cpu: the CPU, possible.
+ *
+ * Return: the number of the first of its hardware threads.
+ */
+unsigned int fastsocket_core(unsigned int cpu)
+{
+	return cpumask_first(topology_sibling_cpumask(cpu));
+}
+EXPORT_SYMBOL_GPL(fastsocket_core);
+
 /* How often the module was loaded: what a task has served before is over. */
 static u16 fastsocket_generation;
 
-/* task_struct.fastsocket_cpu of a task that serves a CPU. */
-static unsigned int fastsocket_serving(unsigned int cpu)
+/* It has taken a connection since, and does not only say that it will. */
+#define FASTSOCKET_PROVEN	BIT(15)
+
+/* task_struct.fastsocket_cpu of a task that serves a CPU; there are 8192. */
+unsigned int fastsocket_serving(unsigned int cpu)
 {
 	return (u32)fastsocket_generation << 16 | (cpu + 1);
+}
+
+static bool fastsocket_serves(const struct task_struct *task, unsigned int cpu)
+{
+	return (READ_ONCE(task->fastsocket_cpu) & ~FASTSOCKET_PROVEN) ==
+	       fastsocket_serving(cpu);
 }
 
 /* The CPU that current has said to serve, or -1. */
@@ -83,8 +107,56 @@ static int fastsocket_noted_cpu(void)
 
 	if (serves >> 16 != fastsocket_generation)
 		return -1;
-	return (int)(serves & U16_MAX) - 1;
+	return (int)(serves & (FASTSOCKET_PROVEN - 1)) - 1;
 }
+
+/**
+ * fastsocket_took() - current has taken a connection.
+ *
+ * Who serves a CPU is relied on to come only when it has come once.
+ */
+void fastsocket_took(void)
+{
+	unsigned int serves = READ_ONCE(current->fastsocket_cpu);
+
+	if (serves && !(serves & FASTSOCKET_PROVEN))
+		WRITE_ONCE(current->fastsocket_cpu, serves | FASTSOCKET_PROVEN);
+}
+EXPORT_SYMBOL_GPL(fastsocket_took);
+
+/**
+ * fastsocket_is_served_here() - does current serve this CPU?
+ *
+ * Context: any; in a softirq, current is who was interrupted.
+ * Return: whether it does.
+ */
+bool fastsocket_is_served_here(void)
+{
+	return fastsocket_serves(current, raw_smp_processor_id());
+}
+EXPORT_SYMBOL_GPL(fastsocket_is_served_here);
+
+/**
+ * fastsocket_serves_any() - does current serve a CPU?
+ *
+ * Return: also if it may not run there any more.
+ */
+bool fastsocket_serves_any(void)
+{
+	return fastsocket_noted_cpu() >= 0;
+}
+EXPORT_SYMBOL_GPL(fastsocket_serves_any);
+
+/**
+ * fastsocket_current_process() - tell the process of current from others.
+ *
+ * Return: a number that no other process has at the same time.
+ */
+unsigned long fastsocket_current_process(void)
+{
+	return (unsigned long)task_tgid(current);
+}
+EXPORT_SYMBOL_GPL(fastsocket_current_process);
 
 /**
  * fastsocket_serve() - note which CPU current serves.
@@ -125,9 +197,11 @@ static enum fastsocket_task_state fastsocket_task_state(struct task_struct *task
 		return FASTSOCKET_TASK_GONE;
 	if (state & (__TASK_STOPPED | __TASK_TRACED | TASK_FROZEN))
 		return FASTSOCKET_TASK_STOPPED;
-	if (state == TASK_RUNNING)
-		return FASTSOCKET_TASK_RUNNING;
-	return FASTSOCKET_TASK_WAITING;
+	if (state != TASK_RUNNING)
+		return FASTSOCKET_TASK_WAITING;
+	if (task_cpu(task) == raw_smp_processor_id())
+		return FASTSOCKET_TASK_HERE;
+	return FASTSOCKET_TASK_RUNNING;
 }
 
 /**
@@ -159,7 +233,8 @@ EXPORT_SYMBOL_GPL(fastsocket_get_pid);
  * @pid: what fastsocket_get_pid() said of it.
  *
  * Context: any.
- * Return: FASTSOCKET_TASK_GONE, _STOPPED, _WAITING or _RUNNING.
+ * Return: FASTSOCKET_TASK_GONE, _STOPPED, _WAITING, _RUNNING, or _HERE for one
+ * that runs on this CPU, or is about to.
  */
 enum fastsocket_task_state fastsocket_pid_state(struct pid *pid)
 {
@@ -181,26 +256,57 @@ DEFINE_STATIC_KEY_FALSE(fastsocket_placement_enabled);
 
 static const struct fastsocket_placement_ops *fastsocket_ops;
 
+/* How many CPUs are looked at to find one that is idle. */
+#define FASTSOCKET_LOOKS	16
+
+/* Is there a CPU near this one that has nothing to do, and that @task may run on? */
+static bool fastsocket_another_is_idle(const struct task_struct *task)
+{
+	unsigned int cpu, looks = 0;
+
+	for_each_cpu_wrap(cpu, task->cpus_ptr, smp_processor_id()) {
+		if (looks++ == FASTSOCKET_LOOKS)
+			break;
+		if (idle_cpu(cpu))
+			return true;
+	}
+	return false;
+}
+
 /*
- * A CPU is free for who serves it if it is idle, or if who runs there is of the
- * same user, serves another one, and belongs there: else each worker that was
- * moved would move the next.
+ * A CPU is free for who serves it if it is idle, or if all are busy and who runs
+ * there is of the same user, serves another one, and belongs there: else each
+ * worker that was moved would move the next.
  */
 bool __fastsocket_wakes_here(const struct task_struct *task)
 {
-	unsigned int here = fastsocket_serving(smp_processor_id());
-	unsigned int serves;
+	unsigned int here = smp_processor_id();
 
-	if (READ_ONCE(task->fastsocket_cpu) != here)
+	if (!fastsocket_serves(task, here))
 		return false;
 	/* If somebody is about to run here, others may have nothing to do. */
 	if (is_idle_task(current))
-		return idle_cpu(smp_processor_id());
-	serves = READ_ONCE(current->fastsocket_cpu);
-	if (serves >> 16 != fastsocket_generation || serves == here)
+		return idle_cpu(here);
+	if (!fastsocket_serves_any() || fastsocket_serves(current, here))
 		return false;
 	/* Another user's may say so, and stay. */
-	return uid_eq(task_uid(task), current_uid());
+	return uid_eq(task_uid(task), current_uid()) &&
+	       !fastsocket_another_is_idle(task);
+}
+
+DEFINE_PER_CPU(struct fastsocket_waking, fastsocket_waking);
+
+void __fastsocket_woke(const struct task_struct *task)
+{
+	struct fastsocket_waking *waking = this_cpu_ptr(&fastsocket_waking);
+	enum fastsocket_woken woken = FASTSOCKET_WOKE_OTHER;
+	unsigned int serves = READ_ONCE(task->fastsocket_cpu);
+
+	if (serves == waking->serves)
+		woken = FASTSOCKET_WOKE_NEW;
+	else if (serves == (waking->serves | FASTSOCKET_PROVEN))
+		woken = FASTSOCKET_WOKE_SERVER;
+	waking->woken = max(waking->woken, woken);
 }
 
 void __fastsocket_left(void)

@@ -18,6 +18,8 @@ pub(crate) enum TaskState {
     Waiting,
     /// It runs, or would if it were let.
     Running,
+    /// The same, on the CPU of who asks.
+    Here,
 }
 
 /// Makes one of what C says.
@@ -26,6 +28,7 @@ fn to_state(state: bindings::fastsocket_task_state) -> TaskState {
         bindings::fastsocket_task_state_FASTSOCKET_TASK_GONE => TaskState::Gone,
         bindings::fastsocket_task_state_FASTSOCKET_TASK_STOPPED => TaskState::Stopped,
         bindings::fastsocket_task_state_FASTSOCKET_TASK_WAITING => TaskState::Waiting,
+        bindings::fastsocket_task_state_FASTSOCKET_TASK_HERE => TaskState::Here,
         _ => TaskState::Running,
     }
 }
@@ -110,6 +113,38 @@ pub(crate) fn served_cpu() -> Option<CpuId> {
     // SAFETY: It can be called anywhere.
     let cpu = unsafe { bindings::fastsocket_served_cpu() };
     CpuId::from_i32(cpu)
+}
+
+/// Does the current task serve a CPU, whether it may run there or not?
+pub(crate) fn serves_any() -> bool {
+    // SAFETY: It can be called anywhere.
+    unsafe { bindings::fastsocket_serves_any() }
+}
+
+/// Does this CPU run a task that serves it, and has taken a connection? In a softirq, the one that was interrupted.
+#[inline]
+pub(crate) fn is_served_here() -> bool {
+    // SAFETY: It can be called anywhere.
+    unsafe { bindings::fastsocket_is_served_here() }
+}
+
+/// Notes that the current task has taken a connection: from now on it is relied on to come, when it is woken.
+#[inline]
+pub(crate) fn took() {
+    // SAFETY: It can be called in process context.
+    unsafe { bindings::fastsocket_took() }
+}
+
+/// Returns something to tell the current process by, while it lives.
+pub(crate) fn current_process() -> usize {
+    // SAFETY: It can be called anywhere.
+    unsafe { bindings::fastsocket_current_process() as usize }
+}
+
+/// Returns the number of the core that a CPU is of: that of the first of its hardware threads.
+pub(crate) fn core_of(cpu: CpuId) -> u32 {
+    // SAFETY: The CPU is possible by its type.
+    unsafe { bindings::fastsocket_core(cpu.as_u32()) }
 }
 
 /// Returns something to tell the current task by, for as long as somebody keeps its [`Pid`].

@@ -453,8 +453,13 @@ FS_TEST(dev, statistics)
 	ASSERT_EQ(0, listener_bind(&l, V4, SOCK_NONBLOCK, false));
 	ASSERT_EQ(0, dev_api.listen(l.fd, 5));
 	ASSERT_EQ(0, fs_spawn(l.fd, -1));
-	/* Nobody waits: the connection goes to the socket's own queue. */
+	/* Nobody waits, and nobody else takes: the socket is plain. */
 	ASSERT_LE(0, client(&l, 0));
+	ASSERT_LE(0, SYS(accept(l.fd, NULL, NULL)));
+	EXPECT_EQ(before[2], stat_total("fsocket_stats", "accept_global"));
+	/* It waits, and so is seen: there is nothing at its CPU's slot. */
+	ASSERT_LE(0, client(&l, 0));
+	ASSERT_EQ(0, set_nonblock(l.fd, false));
 	ASSERT_LE(0, SYS(accept(l.fd, NULL, NULL)));
 	after[0] = stat_total("fsocket_stats", "socket");
 	after[1] = stat_total("fsocket_stats", "listen");

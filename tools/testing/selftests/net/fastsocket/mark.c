@@ -89,8 +89,10 @@ static bool file_says(const char *want)
 static void expect_local(struct __test_metadata *_metadata, struct listener *l)
 {
 	long long local = stat_total("hash_stat", "lookup_local");
-	int epfd, fd;
+	int epfd, fd, others[MAX_CPUS], i;
 
+	/* What one alone waits at is plain. */
+	ASSERT_EQ(cpu_count(), consumers(l, others));
 	ASSERT_EQ(0, pin_to(cpu_id(0)));
 	epfd = consumer(l->fd, EPOLLIN);
 	ASSERT_LE(0, epfd);
@@ -101,6 +103,8 @@ static void expect_local(struct __test_metadata *_metadata, struct listener *l)
 	EXPECT_EQ(local + 1, stat_total("hash_stat", "lookup_local"));
 	close(fd);
 	close(epfd);
+	for (i = 0; i < cpu_count(); i++)
+		close(others[i]);
 }
 
 FS_TEST(mark, address)

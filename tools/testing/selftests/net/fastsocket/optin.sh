@@ -152,6 +152,11 @@ serves()
 	check_eq "$name: no request fails" "$REQUESTS 0" "$(load "$REQUESTS")"
 	l=$(grown accept_local) g=$(grown accept_global) f=$(grown accept_foreign)
 	all=$((l + g + f))
+	if [ "$slots" = 1 ]; then
+		check_eq "$name: what one alone waits at is plain" "0 0" "$(grown shared) $all"
+		check "$name: stops" stop
+		return
+	fi
 	# A client may open more than it needs.
 	check "$name: each is counted" test $all -ge "$REQUESTS"
 	for ((i = 0; i < CPUS; i++)); do
@@ -187,7 +192,7 @@ opt_in()
 }
 
 if [ -x "$DIR/goserver" ]; then
-	# Any thread of a process accepts: how much is local is not promised.
+	# One thread of a process registers, any accepts: how much is local is not promised.
 	opt_in "Go" 1 0 "$DIR/goserver" "$PORT"
 	opt_in "Go, $WORKERS processes" "$WORKERS" 0 "$DIR/goserver" "$PORT" "$WORKERS"
 else

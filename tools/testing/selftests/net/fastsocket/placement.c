@@ -549,22 +549,47 @@ static pid_t hog_of(const struct listener *l, uid_t uid, int cpu)
 	return ret == 1 ? pid : -EIO;
 }
 
-/* A user's own workers make way, and not those of others. */
+/* Something that is no worker, on a CPU. */
+static pid_t busy_on(int cpu)
+{
+	pid_t pid = fork_child();
+
+	if (pid)
+		return pid;
+	if (pin_to(cpu))
+		_exit(1);
+	for (;;)
+		;
+}
+
+/* If no CPU is idle, a user's own workers make way, and not those of others. */
 FS_TEST(cpu, another_users_does_not_make_way)
 {
 	static const uid_t uids[] = { 0, NOBODY };
+	pid_t pid, busy[MAX_CPUS];
 	int home[2], i;
-	pid_t pid;
 
 	FS_NEED_CPUS(4);
 	if (!variant->spawned)
 		SKIP(return, "there is nobody to make way for");
+	for (i = 0; i < cpu_count(); i++) {
+		if (i == 1)
+			continue;
+		busy[i] = busy_on(cpu_id(i));
+		ASSERT_LT(0, busy[i]);
+	}
 	for (i = 0; i < ARRAY_SIZE(uids); i++) {
 		pid = hog_of(&self->l, uids[i], cpu_id(1));
 		ASSERT_LT(0, pid);
 		home[i] = stray_returns(_metadata, &self->l, false, &self->start);
 		ASSERT_EQ(0, kill(pid, SIGKILL));
 		ASSERT_EQ(128 + SIGKILL, reap(pid));
+	}
+	for (i = 0; i < cpu_count(); i++) {
+		if (i == 1)
+			continue;
+		ASSERT_EQ(0, kill(busy[i], SIGKILL));
+		ASSERT_EQ(128 + SIGKILL, reap(busy[i]));
 	}
 	TH_LOG("%d of %d, another user's %d", home[0], TRIES, home[1]);
 	EXPECT_LE(TRIES / 3, home[0]);
@@ -642,9 +667,12 @@ FS_TEST(mode, that_cpu_is_refused)
 FS_TEST(mode, bound_before)
 {
 	cpu_set_t start;
-	int i, epfd, fd;
+	int i, epfd, fd, ready[2];
+	pid_t pid;
+	char done;
 
 	ASSERT_EQ(0, mask_of(0, &start));
+	ASSERT_EQ(0, pipe(ready));
 	ASSERT_EQ(0, fs_reload(1));
 	EXPECT_EQ(1, fs_param("enable_listen_spawn"));
 	if (cpu_count() > 1)
@@ -663,6 +691,18 @@ FS_TEST(mode, bound_before)
 		close(fd);
 	}
 	close(epfd);
+
+	/* Not alone: a socket that one task takes from is plain. */
+	pid = fork_child();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		ASSERT_EQ(0, pin_to(cpu_id(0)));
+		ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+		ASSERT_EQ(1, write_full(ready[1], "", 1));
+		pause();
+		_exit(0);
+	}
+	ASSERT_EQ(1, read_full(ready[0], &done, 1));
 
 	for (i = 0; i < cpu_count(); i++) {
 		long long kept = stat_total("fsocket_stats", "accept_local") +
@@ -683,6 +723,8 @@ FS_TEST(mode, bound_before)
 		close(fd);
 		close(epfd);
 	}
+	kill(pid, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, reap(pid));
 }
 
 FS_TEST(mode, off)

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A worker that is busy makes nobody wait whom an idle one could serve: that
- * one takes from its queue. What is quick is left alone.
+ * A worker that is busy, asleep in a request, or cannot accept makes nobody wait
+ * whom an idle one could serve: that one takes from its queue. What is quick is
+ * left alone.
  */
+#include <sys/resource.h>
+
 #include "lib.h"
 #include "kselftest_harness.h"
 
@@ -12,7 +15,7 @@ FIXTURE(steal)
 {
 	struct listener l;
 	struct pool pool;
-	long long stolen;
+	long long stolen, slots;
 };
 
 FIXTURE_VARIANT(steal)
@@ -35,7 +38,26 @@ static void pin_init(struct worker *w)
 		worker_fail(w, ret);
 }
 
-/* Worker 0 turns round and round with its first connection, until it may go on. */
+/* What worker 0 does when it has its first connection, until it may go on. */
+static enum { SPINS, SLEEPS, HAS_NO_DESCRIPTORS } manner;
+
+static int let_have_descriptors(bool some)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return -errno;
+	limit.rlim_cur = some ? limit.rlim_max : 0;
+	return SYS(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+static void be_busy(struct worker *w)
+{
+	while (!atomic_load(&w->pool->sh->go))
+		if (manner == SLEEPS)
+			sleep_ms(1);
+}
+
 static void by_spinning(struct worker *w)
 {
 	struct epoll_event ev;
@@ -52,13 +74,18 @@ static void by_spinning(struct worker *w)
 		if (epfd >= 0 && epoll_wait(epfd, &ev, 1, -1) < 0)
 			worker_fail(w, -errno);
 		fd = SYS(accept4(w->lfd, NULL, NULL, SOCK_CLOEXEC));
-		if (fd == -EAGAIN)
+		/* As many servers do: the others have some, or there will be. */
+		if (fd == -EMFILE && atomic_load(&w->pool->sh->go))
+			let_have_descriptors(true);
+		if (fd == -EAGAIN || fd == -EMFILE)
 			continue;
 		if (fd >= 0 && !w->index && !spun) {
 			spun = true;
+			if (manner == HAS_NO_DESCRIPTORS && let_have_descriptors(false))
+				worker_fail(w, -errno);
 			atomic_store(&w->pool->sh->token, 1);
-			while (!atomic_load(&w->pool->sh->go))
-				;
+			if (manner != HAS_NO_DESCRIPTORS)
+				be_busy(w);
 		}
 		worker_serve(w, fd);
 	}
@@ -73,7 +100,9 @@ FIXTURE_SETUP(steal)
 	ASSERT_EQ(0, listener_open(&self->l, variant->fam, variant->flags, true));
 	self->pool.init = pin_init;
 	self->stolen = stat_total("fsocket_stats", "stolen");
+	self->slots = stat_total("fsocket_stats", "slots");
 	ASSERT_LE(0, self->stolen);
+	ASSERT_LE(0, self->slots);
 }
 
 FIXTURE_TEARDOWN(steal)
@@ -110,15 +139,17 @@ static int busy_by(FIXTURE_DATA(steal) *self)
 	return ret;
 }
 
-/* While worker 0 is busy, the others serve what arrived on its CPU. */
-FS_TEST(steal, busy)
+/* While worker 0 does that, the others serve what arrived on its CPU. */
+static void others_serve(struct __test_metadata *_metadata, FIXTURE_DATA(steal) *self)
 {
 	int c[LOAD], first, i;
+	long long pushed;
 
 	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_spinning));
 	first = busy_by(self);
 	ASSERT_LE(0, first);
 	self->stolen = stat_total("fsocket_stats", "stolen");
+	pushed = stat_total("fsocket_stats", "pushed");
 
 	for (i = 0; i < LOAD; i++) {
 		c[i] = client_on(&self->l, cpu_id(0), i);
@@ -129,9 +160,9 @@ FS_TEST(steal, busy)
 		EXPECT_EQ(0, request_end(c[i], i))
 			TH_LOG("connection %d", i);
 	ASSERT_EQ(0, pool_error(&self->pool));
-	/* Who waits in accept(2) is not waited for: nothing comes into its queue. */
-	if (variant->flags & SOCK_NONBLOCK)
-		EXPECT_LT(0, stolen());
+	EXPECT_LT(0, stolen());
+	/* Somebody had something to do all the time. */
+	EXPECT_EQ(pushed, stat_total("fsocket_stats", "pushed"));
 
 	atomic_store(&self->pool.sh->go, 1);
 	EXPECT_EQ(0, request_end(first, MAX_CONNS - 1));
@@ -139,11 +170,87 @@ FS_TEST(steal, busy)
 	ASSERT_EQ(0, pool_error(&self->pool));
 }
 
+FS_TEST(steal, busy)
+{
+	manner = SPINS;
+	others_serve(_metadata, self);
+}
+
+FS_TEST(steal, asleep)
+{
+	manner = SLEEPS;
+	others_serve(_metadata, self);
+}
+
+FS_TEST(steal, no_descriptors)
+{
+	manner = HAS_NO_DESCRIPTORS;
+	others_serve(_metadata, self);
+}
+
+/* Is told of all, and accepts nothing, as a process manager does. */
+static void *watch(void *arg)
+{
+	struct epoll_event ev;
+	int epfd;
+
+	if (pin_to(cpu_id(0)))
+		return NULL;
+	epfd = consumer(*(int *)arg, EPOLLIN | EPOLLET);
+	while (epfd >= 0)
+		epoll_wait(epfd, &ev, 1, -1);
+	return NULL;
+}
+
+static void by_accepting(struct worker *w)
+{
+	int ret = pin_to(cpu_id(1 + w->index)), epfd = -1;
+	struct epoll_event ev;
+
+	if (fcntl(w->lfd, F_GETFL) & O_NONBLOCK)
+		epfd = ret = ret ?: consumer(w->lfd, EPOLLIN);
+	if (ret < 0)
+		worker_fail(w, ret);
+	worker_ready(w);
+	while (!w->stop) {
+		if (epfd >= 0 && epoll_wait(epfd, &ev, 1, -1) < 0)
+			worker_fail(w, -errno);
+		ret = SYS(accept4(w->lfd, NULL, NULL, SOCK_CLOEXEC));
+		if (ret != -EAGAIN)
+			worker_serve(w, ret);
+	}
+	if (epfd >= 0)
+		close(epfd);
+}
+
+/* Nobody but him serves the first CPU; what arrives there is served. */
+FS_TEST(steal, watched)
+{
+	long long pushed = stat_total("fsocket_stats", "pushed");
+	pthread_t watcher;
+	int i;
+
+	ASSERT_EQ(0, pthread_create(&watcher, NULL, watch, &self->l.fd));
+	/* It has a slot when it waits. */
+	ASSERT_TRUE(WAIT_FOR(stat_total("fsocket_stats", "slots") > self->slots));
+	self->pool.init = NULL;
+	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count() - 1, true, by_accepting));
+	ASSERT_TRUE(pool_asleep(&self->pool));
+	for (i = 0; i < 2 * LOAD; i++)
+		ASSERT_EQ(0, request(&self->l, cpu_id(0), i));
+	EXPECT_EQ(pushed, stat_total("fsocket_stats", "pushed"));
+	ASSERT_EQ(0, pool_stop(&self->pool));
+	ASSERT_EQ(0, pool_error(&self->pool));
+	pthread_cancel(watcher);
+	pthread_join(watcher, NULL);
+}
+
 /* One after the other: each is taken where it arrived, whoever else is idle. */
 FS_TEST(steal, not_what_is_quick)
 {
 	int i;
 
+	manner = SPINS;
 	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_spinning));
 	atomic_store(&self->pool.sh->go, 1);
 	ASSERT_TRUE(pool_asleep(&self->pool));

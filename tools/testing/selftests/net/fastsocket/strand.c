@@ -512,6 +512,38 @@ FS_TEST(strand, one_is_told_another_accepts)
 	EXPECT_EQ(0, reap(-1));
 }
 
+/*
+ * Who is told by poll() that there is something finds it, though another is registered
+ * on the CPU where it came: accept() does not wait.
+ */
+FS_TEST(strand, polled_and_accepted)
+{
+	int i, c, fd;
+
+	FS_NEED_CPUS(2);
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, 0, variant->spawned));
+	ASSERT_EQ(0, pin_to(cpu_id(0)));
+	ASSERT_LE(0, consumer(self->l.fd, EPOLLIN));
+	if (!fork_child()) {
+		ASSERT_EQ(0, pin_to(cpu_id(1)));
+		ASSERT_EQ(0, poll_one(self->l.fd, POLLIN, 1));
+		for (i = 0; i < 20; i++) {
+			c = client_on(&self->l, cpu_id(i), i);
+			ASSERT_LE(0, c);
+			/* In vain at first, or not. */
+			poll_one(self->l.fd, POLLIN, 0);
+			ASSERT_EQ(POLLIN, poll_one(self->l.fd, POLLIN, WAIT_MS));
+			fd = SYS(accept4(self->l.fd, NULL, NULL, SOCK_CLOEXEC));
+			ASSERT_LE(0, fd);
+			ASSERT_EQ(0, talk(c, fd));
+			close(fd);
+			close(c);
+		}
+		_exit(_metadata->exit_code != KSFT_PASS);
+	}
+	EXPECT_EQ(0, reap(-1));
+}
+
 static long long pushed(bool spawned)
 {
 	return spawned ? stat_total("fsocket_stats", "pushed") : 0;
