@@ -2,7 +2,11 @@
 
 //! A client: one connection after the other.
 
-use crate::{init, net, shared::Shared, sys, Addresses, Args, Network};
+use crate::{net, network, shared::Shared, Addresses, Args, Network};
+use fastsocket_guest::{
+    net::{receive, send, ANSWER, REQUEST},
+    sys,
+};
 use std::{io, net::Ipv4Addr};
 
 /// Runs the client of a CPU.
@@ -17,7 +21,7 @@ pub(crate) fn run(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
 fn work(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
     sys::pin(cpu)?;
     if args.network != Network::Lo {
-        sys::enter_network(init::CLIENTS)?;
+        sys::enter_network(network::CLIENTS)?;
     }
     let to = net::server_address(args.network, cpu);
     let from = match args.clients {
@@ -45,17 +49,17 @@ fn work(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
 
 fn connection(from: Option<Ipv4Addr>, to: Ipv4Addr) -> io::Result<()> {
     let socket = net::connect(from, to)?;
-    net::send(&socket, &[b'?'; net::REQUEST])?;
-    let mut answer = [0; 2 * net::ANSWER];
+    send(&socket, &[b'?'; REQUEST])?;
+    let mut answer = [0; 2 * ANSWER];
     let mut got = 0;
     loop {
-        match net::receive(&socket, &mut answer[got..])? {
+        match receive(&socket, &mut answer[got..])? {
             Some(0) => break,
             Some(n) => got += n,
             None => return Err(io::ErrorKind::WouldBlock.into()),
         }
     }
-    if got == net::ANSWER {
+    if got == ANSWER {
         Ok(())
     } else {
         Err(io::Error::other(format!("an answer of {got} bytes")))

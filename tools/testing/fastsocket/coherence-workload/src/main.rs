@@ -15,13 +15,13 @@
 //! turns the machine off at the end.
 
 mod client;
-mod init;
 mod net;
+mod network;
 mod server;
 mod shared;
-mod sys;
 
 use clap::{Parser, ValueEnum};
+use fastsocket_guest::{init, sys};
 use serde::Serialize;
 use shared::Shared;
 use std::{fs, io, process::ExitCode};
@@ -147,7 +147,7 @@ fn run(args: &Args) -> io::Result<()> {
     }
     let statement = Statement {
         args,
-        apparmor: init::has_apparmor(),
+        apparmor: network::has_apparmor(),
         accepted: shared.accepted.get(),
         accepted_local: shared.accepted_local.get(),
     };
@@ -163,8 +163,8 @@ fn main() -> ExitCode {
     let result = if is_init {
         init::set_up().and_then(|words| {
             let args = Args::parse_from(words);
-            init::set_up_network(&args)?;
-            init::set_up_tcp(&args)?;
+            network::set_up_network(&args)?;
+            network::set_up_tcp(&args)?;
             if args.kind == Kind::Fastsocket {
                 init::load_module()?;
             }

@@ -3,14 +3,15 @@
 //! A worker: waits with epoll, accepts one connection an event, answers, closes. Or, as
 //! a proxy, has the answer from a backend, which is a worker of a port of its own.
 
-use crate::{net, shared::Shared, sys, Args, Kind};
+use crate::{net, shared::Shared, Args, Kind};
+use fastsocket_guest::{
+    net::{accept, receive, send, ANSWER, REQUEST},
+    sys,
+};
 use std::{
-    fs::File,
     io,
     os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
 };
-
-const DEVICE: &str = "/dev/fastsocket";
 
 /// The sockets that the workers of `cpus` CPUs listen on: one, or one each.
 pub(crate) fn listen(kind: Kind, cpus: u32) -> io::Result<Vec<OwnedFd>> {
@@ -35,9 +36,7 @@ fn work(args: &Args, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Re
     sys::pin(cpu)?;
     let listener = listeners.get(cpu as usize).unwrap_or(&listeners[0]);
     if args.kind == Kind::Fastsocket {
-        let device = File::options().read(true).write(true).open(DEVICE);
-        let device = device.map_err(|error| io::Error::other(format!("{DEVICE}: {error}")))?;
-        sys::spawn_listen(&device, listener, cpu)?;
+        sys::spawn_listen(&sys::device()?, listener, Some(cpu))?;
     }
     for other in listeners
         .iter()
@@ -130,7 +129,7 @@ impl Worker<'_> {
         shared.ready.add()?;
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
         loop {
-            for event in sys::epoll_wait(&self.epoll, &mut events)? {
+            for event in sys::epoll_wait(&self.epoll, &mut events, -1)? {
                 match Event::unpack(event.u64) {
                     Event::Listener => self.accept()?,
                     Event::Client(fd) => self.request(held(fd))?,
@@ -148,7 +147,7 @@ impl Worker<'_> {
     }
 
     fn accept(&self) -> io::Result<()> {
-        let Some(client) = net::accept(self.listener)? else {
+        let Some(client) = accept(self.listener)? else {
             return Ok(());
         };
         if let Some(shared) = self.asks_in.filter(|shared| shared.is_warming_up()) {
@@ -164,9 +163,9 @@ impl Worker<'_> {
 
     /// Something has come from a client.
     fn request(&self, client: OwnedFd) -> io::Result<()> {
-        let mut request = [0; 2 * net::REQUEST];
-        match net::receive(&client, &mut request)? {
-            Some(net::REQUEST) => {}
+        let mut request = [0; 2 * REQUEST];
+        match receive(&client, &mut request)? {
+            Some(REQUEST) => {}
             Some(n) => return Err(io::Error::other(format!("a request of {n} bytes"))),
             None => {
                 // No event of ours; it will come.
@@ -175,7 +174,7 @@ impl Worker<'_> {
             }
         }
         if !self.proxy {
-            return net::send(&client, &[b'!'; net::ANSWER]);
+            return send(&client, &[b'!'; ANSWER]);
         }
         let backend = net::connect_to_backend(self.cpu)?;
         let event = Event::Backend {
@@ -190,17 +189,17 @@ impl Worker<'_> {
 
     /// The connection to a backend is there, or has an answer.
     fn backend(&self, backend: OwnedFd, client: OwnedFd, writable: bool) -> io::Result<()> {
-        let mut answer = [0; 2 * net::ANSWER];
+        let mut answer = [0; 2 * ANSWER];
         if writable {
-            net::send(&backend, &[b'?'; net::REQUEST])?;
+            send(&backend, &[b'?'; REQUEST])?;
             let event = Event::Backend {
                 backend: backend.as_raw_fd(),
                 client: client.as_raw_fd(),
             };
             sys::epoll_change(&self.epoll, &backend, libc::EPOLLIN, event.pack())?;
         } else {
-            match net::receive(&backend, &mut answer)? {
-                Some(net::ANSWER) => return net::send(&client, &answer[..net::ANSWER]),
+            match receive(&backend, &mut answer)? {
+                Some(ANSWER) => return send(&client, &answer[..ANSWER]),
                 Some(n) => {
                     return Err(io::Error::other(format!("a backend's answer of {n} bytes")))
                 }

@@ -11,7 +11,8 @@ use std::{
     sync::atomic::AtomicU32,
 };
 
-pub(crate) fn check(result: c_int) -> io::Result<c_int> {
+/// What a call returned, or its error.
+pub fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -19,14 +20,14 @@ pub(crate) fn check(result: c_int) -> io::Result<c_int> {
 }
 
 /// How many CPUs are online. They are taken to be the first.
-pub(crate) fn cpus() -> io::Result<u32> {
+pub fn cpus() -> io::Result<u32> {
     // SAFETY: no memory is passed.
     let n = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     u32::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
 /// Keeps the process on one CPU.
-pub(crate) fn pin(cpu: u32) -> io::Result<()> {
+pub fn pin(cpu: u32) -> io::Result<()> {
     // SAFETY: an integer array, for which zero is valid; the CPU is one of a
     // machine that has as many.
     check(unsafe {
@@ -38,12 +39,12 @@ pub(crate) fn pin(cpu: u32) -> io::Result<()> {
 }
 
 /// Runs `child` in a process of its own, which ends when this one does.
-pub(crate) fn fork(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub fn fork(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     start(child).map(drop)
 }
 
 /// The same, and waits for its end.
-pub(crate) fn fork_and_wait(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub fn fork_and_wait(child: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let (pid, mut status) = (start(child)?, 0);
     // SAFETY: the status is valid for the call.
     check(unsafe { libc::waitpid(pid, &mut status, 0) })?;
@@ -65,7 +66,7 @@ fn start(child: impl FnOnce() -> io::Result<()>) -> io::Result<libc::pid_t> {
     let status = match child() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("coherence-workload: {error}");
+            eprintln!("a process has failed: {error}");
             1
         }
     };
@@ -74,7 +75,7 @@ fn start(child: impl FnOnce() -> io::Result<()>) -> io::Result<libc::pid_t> {
 }
 
 /// Has the process use the network namespace that a file stands for.
-pub(crate) fn enter_network(namespace: &str) -> io::Result<()> {
+pub fn enter_network(namespace: &str) -> io::Result<()> {
     let file = File::open(namespace)?;
     // SAFETY: no memory is passed.
     check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
@@ -82,7 +83,7 @@ pub(crate) fn enter_network(namespace: &str) -> io::Result<()> {
 }
 
 /// Sleeps until the process is killed.
-pub(crate) fn sleep() -> ! {
+pub fn sleep() -> ! {
     loop {
         // SAFETY: no memory is passed.
         unsafe { libc::pause() };
@@ -90,7 +91,7 @@ pub(crate) fn sleep() -> ! {
 }
 
 /// Zeroed memory that children share, for good.
-pub(crate) fn shared_memory(size: usize) -> io::Result<*mut c_void> {
+pub fn shared_memory(size: usize) -> io::Result<*mut c_void> {
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping.
@@ -102,7 +103,7 @@ pub(crate) fn shared_memory(size: usize) -> io::Result<*mut c_void> {
 }
 
 /// Sleeps while the word is `value`, or not even that long.
-pub(crate) fn futex_wait(word: &AtomicU32, value: u32) -> io::Result<()> {
+pub fn futex_wait(word: &AtomicU32, value: u32) -> io::Result<()> {
     let no_limit = ptr::null::<libc::timespec>();
     // SAFETY: the word is valid for the call.
     let result = unsafe {
@@ -122,7 +123,7 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32) -> io::Result<()> {
 }
 
 /// Wakes all who sleep on the word.
-pub(crate) fn futex_wake(word: &AtomicU32) -> io::Result<()> {
+pub fn futex_wake(word: &AtomicU32) -> io::Result<()> {
     let wake = libc::FUTEX_WAKE;
     // SAFETY: the word is valid for the call.
     let result = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wake, c_int::MAX) };
@@ -130,13 +131,15 @@ pub(crate) fn futex_wake(word: &AtomicU32) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn close(fd: c_int) -> io::Result<()> {
+/// Closes a descriptor that the caller owns.
+pub fn close(fd: c_int) -> io::Result<()> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::close(fd) })?;
     Ok(())
 }
 
-pub(crate) fn epoll() -> io::Result<OwnedFd> {
+/// A new epoll descriptor.
+pub fn epoll() -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed; a new descriptor is nobody else's.
     unsafe {
         Ok(OwnedFd::from_raw_fd(check(libc::epoll_create1(
@@ -145,17 +148,13 @@ pub(crate) fn epoll() -> io::Result<OwnedFd> {
     }
 }
 
-pub(crate) fn epoll_add(epoll: &OwnedFd, fd: &OwnedFd, events: c_int, data: u64) -> io::Result<()> {
+/// Waits for `events` of `fd`.
+pub fn epoll_add(epoll: &OwnedFd, fd: &OwnedFd, events: c_int, data: u64) -> io::Result<()> {
     epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, events, data)
 }
 
 /// Waits for other events of `fd` from here on.
-pub(crate) fn epoll_change(
-    epoll: &OwnedFd,
-    fd: &OwnedFd,
-    events: c_int,
-    data: u64,
-) -> io::Result<()> {
+pub fn epoll_change(epoll: &OwnedFd, fd: &OwnedFd, events: c_int, data: u64) -> io::Result<()> {
     epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, events, data)
 }
 
@@ -175,22 +174,34 @@ fn epoll_ctl(
     Ok(())
 }
 
-/// What has happened, when something has.
-pub(crate) fn epoll_wait<'a>(
+/// What has happened, when something has; nothing if nothing has in `limit` milliseconds. If that
+/// is negative there is no limit.
+pub fn epoll_wait<'a>(
     epoll: &OwnedFd,
     events: &'a mut [libc::epoll_event],
+    limit: c_int,
 ) -> io::Result<&'a [libc::epoll_event]> {
     let room = events.len() as c_int;
     // SAFETY: there is room for as many events.
-    let n = check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, -1) })?;
+    let n =
+        check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), room, limit) })?;
     Ok(&events[..n as usize])
 }
 
-/// Gives the listening socket a queue on a CPU.
-pub(crate) fn spawn_listen(device: &File, listener: &OwnedFd, cpu: u32) -> io::Result<()> {
-    let mut arg = fsocket_sys::IoctlArg::spawn(listener.as_raw_fd(), cpu as i32);
+/// Gives the listening socket queues on CPUs: on this one, to which the caller is bound then, or on
+/// those that the kernel chooses.
+pub fn spawn_listen(device: &File, listener: &OwnedFd, cpu: Option<u32>) -> io::Result<()> {
+    let cpu = cpu.map_or(-1, |cpu| cpu as i32);
+    let mut arg = fsocket_sys::IoctlArg::spawn(listener.as_raw_fd(), cpu);
     let command = fsocket_sys::SPAWN_LISTEN as libc::Ioctl;
     // SAFETY: the argument is the command's, and valid for the call.
     check(unsafe { libc::ioctl(device.as_raw_fd(), command, &raw mut arg) })?;
     Ok(())
+}
+
+/// The device that commands are given to.
+pub fn device() -> io::Result<File> {
+    const DEVICE: &str = "/dev/fastsocket";
+    let device = File::options().read(true).write(true).open(DEVICE);
+    device.map_err(|error| io::Error::new(error.kind(), format!("{DEVICE}: {error}")))
 }

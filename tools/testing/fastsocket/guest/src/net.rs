@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sockets.
+
+use crate::sys::check;
+use libc::c_int;
+use std::{
+    io,
+    mem::size_of_val,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    ptr,
+};
+
+/// The size of a request in bytes.
+pub const REQUEST: usize = 64;
+/// The size of an answer in bytes.
+pub const ANSWER: usize = 100;
+
+const BACKLOG: c_int = 1024;
+
+fn address(ip: Ipv4Addr, port: u16) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as _,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: ip.to_bits().to_be(),
+        },
+        sin_zero: [0; 8],
+    }
+}
+
+/// A TCP socket that is closed at exec.
+pub fn socket(flags: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed; a new descriptor is nobody else's.
+    unsafe {
+        let fd = check(libc::socket(
+            libc::AF_INET,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags,
+            0,
+        ))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Sets an option, whose value is a C structure or an integer.
+pub fn set<T: Copy>(socket: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    let len = size_of_val(value) as libc::socklen_t;
+    // SAFETY: `value` is `len` bytes.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            ptr::from_ref(value).cast(),
+            len,
+        )
+    })?;
+    Ok(())
+}
+
+type Call = unsafe extern "C" fn(c_int, *const libc::sockaddr, libc::socklen_t) -> c_int;
+
+fn with_address(call: Call, socket: &OwnedFd, ip: Ipv4Addr, port: u16) -> io::Result<()> {
+    let address = address(ip, port);
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `bind` or `connect`; the address is `len` bytes.
+    check(unsafe { call(socket.as_raw_fd(), ptr::from_ref(&address).cast(), len) })?;
+    Ok(())
+}
+
+/// Gives the socket an address of its own.
+pub fn bind(socket: &OwnedFd, ip: Ipv4Addr, port: u16) -> io::Result<()> {
+    with_address(libc::bind, socket, ip, port)
+}
+
+/// Connects; whether the connection is there, and not only begun.
+pub fn connect(socket: &OwnedFd, ip: Ipv4Addr, port: u16) -> io::Result<bool> {
+    match with_address(libc::connect, socket, ip, port) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A listening socket; `flags` as those of [`socket`].
+pub fn listen(flags: c_int, ip: Ipv4Addr, port: u16, reuseport: bool) -> io::Result<OwnedFd> {
+    let socket = socket(flags)?;
+    set(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1)?;
+    if reuseport {
+        set(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1)?;
+    }
+    bind(&socket, ip, port)?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
+    Ok(socket)
+}
+
+/// A connection that waits, if one does; it does not block.
+pub fn accept(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: no address is asked for.
+    unsafe {
+        accept_at(
+            listener,
+            libc::SOCK_NONBLOCK,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    }
+}
+
+/// The same, but it blocks, and with the port that the client has.
+pub fn accept_from(listener: &OwnedFd) -> io::Result<Option<(OwnedFd, u16)>> {
+    let mut from = address(Ipv4Addr::UNSPECIFIED, 0);
+    let mut len = size_of_val(&from) as libc::socklen_t;
+    // SAFETY: the address is `len` bytes.
+    let connection = unsafe { accept_at(listener, 0, ptr::from_mut(&mut from).cast(), &mut len) };
+    Ok(connection?.map(|connection| (connection, u16::from_be(from.sin_port))))
+}
+
+/// # Safety
+///
+/// `address` is `len` bytes, or both are null.
+unsafe fn accept_at(
+    listener: &OwnedFd,
+    flags: c_int,
+    address: *mut libc::sockaddr,
+    len: *mut libc::socklen_t,
+) -> io::Result<Option<OwnedFd>> {
+    let flags = flags | libc::SOCK_CLOEXEC;
+    // SAFETY: as the caller says.
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), address, len, flags) };
+    // SAFETY: a new descriptor is nobody else's.
+    Ok(unless_it_would_block(check(fd))?.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// The port that a socket has.
+pub fn local_port(socket: &OwnedFd) -> io::Result<u16> {
+    let mut own = address(Ipv4Addr::UNSPECIFIED, 0);
+    let mut len = size_of_val(&own) as libc::socklen_t;
+    let to = ptr::from_mut(&mut own).cast();
+    // SAFETY: the address is `len` bytes.
+    check(unsafe { libc::getsockname(socket.as_raw_fd(), to, &mut len) })?;
+    Ok(u16::from_be(own.sin_port))
+}
+
+/// Sends all of `bytes`.
+pub fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: `bytes` are as many.
+    let n = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+        )
+    };
+    if usize::try_from(n) == Ok(bytes.len()) {
+        return Ok(());
+    }
+    Err(if n < 0 {
+        io::Error::last_os_error()
+    } else {
+        io::ErrorKind::WriteZero.into()
+    })
+}
+
+/// How much has come; nothing if that would block.
+pub fn receive(socket: &OwnedFd, to: &mut [u8]) -> io::Result<Option<usize>> {
+    // SAFETY: `to` has room for as many bytes.
+    let n = unsafe { libc::recv(socket.as_raw_fd(), to.as_mut_ptr().cast(), to.len(), 0) };
+    unless_it_would_block(usize::try_from(n).map_err(|_| io::Error::last_os_error()))
+}
+
+fn unless_it_would_block<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
