@@ -18,6 +18,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/icount.sh
+. "$TOP/scripts/icount.sh"
 
 kind=vm cpus=4 slice=200 seed=1 apparmor=0 limit=1800
 while getopts k:c:s:r:at: opt; do
@@ -38,14 +40,11 @@ shift
 [ "${1:-}" != -- ] || shift
 
 qemu_counts || die "QEMU 10.0 or newer is needed: run 'make setup'"
-case $kind in */*) kernel=$(realpath "$kind") ;; *) kernel=$BUILD/$kind ;; esac
+kernel=$(icount_kernel "$kind")
 cargo=$TOP/build/cargo
 plugin=$cargo/release/libfastsocket_coherence.so
-init=$cargo/x86_64-unknown-linux-gnu/release/coherence-workload
-[ -r "$kernel/arch/x86/boot/bzImage" ] || die "there is no kernel in $kernel: run 'make vm'"
-for f in "$plugin" "$init"; do
-	[ -r "$f" ] || die "there is no $f: run 'scripts/tools.sh build' and 'scripts/tools.sh static'"
-done
+init=$(icount_init coherence-workload)
+[ -r "$plugin" ] || die "there is no $plugin: run 'scripts/tools.sh build'"
 if [ $apparmor = 1 ] && ! grep -qx CONFIG_SECURITY_APPARMOR=y "$kernel/.config"; then
 	die "the kernel in $kernel has no AppArmor"
 fi
@@ -54,13 +53,8 @@ if [ "${1:-}" = --help ]; then exec "$init" --help; fi
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir "$root/files"
-# Symbols would only take the guest's time.
-strip -o "$root/files/init" "$init"
 name=stock
-if [ -e "$kernel/net/fastsocket/fastsocket.ko" ]; then
-	name=fastsocket
-	cp "$kernel/net/fastsocket/fastsocket.ko" "$root/files/"
-fi
+[ ! -e "$kernel/net/fastsocket/fastsocket.ko" ] || name=fastsocket
 case "$*" in
 *veth*)
 	# With what it is linked to, at the same places.
@@ -72,23 +66,12 @@ case "$*" in
 	done
 	;;
 esac
-find "$root/files" -exec touch -h -d @0 {} +
-(cd "$root/files" && find . | LC_ALL=C sort | cpio -o -H newc --quiet --reproducible -R 0:0) >"$root/initrd"
+icount_initrd "$kernel" "$init" "$root/files" >"$root/initrd"
 
-# Waiting loops take long where one thread runs all CPUs in turn: what can be told is not measured.
-boot="apparmor=$apparmor nokaslr lpj=8000000 tsc=reliable tsc_early_khz=1000000 no_timer_check cpu_init_udelay=10"
-# The kernel tests its cryptography in threads after boot, and connections would be counted with them.
-boot+=" cryptomgr.notests=1"
-# Nothing in the guest may depend on this machine: neither time, nor random numbers, nor how fast
-# somebody answers. Hence no clock but the count of instructions, and no device but a serial port.
 rm -f "$out.json"
-timeout -k 10 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
-	-accel tcg,thread=single -icount shift=0,sleep=off -seed "$seed" -rtc base=2025-01-01T00:00:00,clock=vm \
-	-cpu max -smp "$cpus" -m 1G -serial stdio \
-	-kernel "$kernel/arch/x86/boot/bzImage" -initrd "$root/initrd" \
-	-append "console=ttyS0 quiet panic=-1 $boot -- --kallsyms $*" \
+icount_qemu "$limit" "$cpus" "$seed" "$kernel" "$root/initrd" "apparmor=$apparmor $icount_boot -- --kallsyms $*" \
 	-plugin "$plugin,out=$root/counts,slice=$slice,map=$kernel/System.map" \
-	</dev/null >"$out.log" 2>&1 || { tail -20 "$out.log" >&2; die "QEMU ended with an error: see $out.log"; }
+	>"$out.log" 2>&1 || { tail -20 "$out.log" >&2; die "QEMU ended with an error: see $out.log"; }
 if ! grep -q 'coherence-workload: done' "$out.log" || [ ! -s "$root/counts" ]; then
 	tail -20 "$out.log" >&2
 	die "the workload did not come to its end: see $out.log"
