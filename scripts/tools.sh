@@ -24,7 +24,7 @@ build) exec cargo build --release --locked --workspace ;;
 static)
 	# With --target, so that what runs at build time is not meant.
 	export RUSTFLAGS='-C target-feature=+crt-static'
-	exec cargo build --release --locked --target x86_64-unknown-linux-gnu -p coherence-workload
+	exec cargo build --release --locked --target x86_64-unknown-linux-gnu -p coherence-workload -p fastsocket-shapes
 	;;
 test) exec cargo test --locked --workspace ;;
 clippy) exec cargo clippy --locked --workspace --all-targets -- -D warnings ;;
