@@ -164,7 +164,8 @@ help:
 #:   kunit            KUnit tests alone
 #:   bench            instructions and cache line transfers of a connection, counted in emulated
 #:                    guests with 1 to 24 CPUs: ours beside the stock kernel's; SYMBOLS=1 says where
-#:                    and for what
+#:                    and for what; then servers of every common shape, spawned beside plain
+#:                    (scripts/shapes.sh)
 #:   bench-quick      the same for a few of them, in some minutes
 #:   bench-live       servers under load, on plain sockets and on Fastsocket's in turn: prints ratios and
 #:                    their spread, and whether this machine is large enough for them to mean anything;

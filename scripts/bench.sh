@@ -7,7 +7,8 @@
 #
 #   quick   4 CPUs, and 24 for the two kinds that keep connections where they are; the patched kernel alone
 #   full    the stock kernel's kinds and ours on 1 to 24 CPUs; then proxies, other networks and addresses,
-#           without TCP's metrics of peers, and with AppArmor
+#           without TCP's metrics of peers, and with AppArmor; and then, by shapes.sh, servers of every common
+#           shape on plain and on spawned sockets, on 4 and 8 CPUs
 #
 # From the environment: SYMBOLS=1 adds the functions and fields that have most transfers, the functions that
 # execute most instructions in the kernel, what it executes them for, and by how much the kinds differ. CONNECTIONS is
@@ -84,3 +85,10 @@ compare=("$TOP/build/cargo/release/fastsocket-coherence" compare --cpi "${CPI:-1
 [ "${SYMBOLS:-}" != 1 ] || compare+=(--symbols 25)
 "${compare[@]}" "$dir"/*.json | tee "$dir.txt"
 note "the same is in ${dir#"$TOP/"}.txt, .json and .svg"
+
+[ "$name" = full ] || exit 0
+for cpus in 4 8; do
+	note "servers of every common shape on $cpus CPUs"
+	"$TOP/scripts/shapes.sh" -c "$cpus" -r "$seed" -o "$dir/shapes-$cpus"
+	note "the same, and more, is in ${dir#"$TOP/"}/shapes-$cpus"
+done
