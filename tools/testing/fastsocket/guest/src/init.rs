@@ -4,7 +4,7 @@
 
 use crate::sys::check;
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::{self, File},
     io, iter, mem,
     net::UdpSocket,
@@ -27,12 +27,19 @@ pub fn set_up() -> io::Result<Vec<String>> {
     Ok(iter::once("init".to_owned()).chain(words).collect())
 }
 
-/// Loads the module.
-pub fn load_module() -> io::Result<()> {
+/// Loads the module with parameters, as `modprobe` takes them.
+pub fn load_module(parameters: &str) -> io::Result<()> {
     let module = File::open(MODULE).map_err(|error| named(MODULE, error))?;
-    // SAFETY: the arguments are a text.
-    let result =
-        unsafe { libc::syscall(libc::SYS_finit_module, module.as_raw_fd(), c"".as_ptr(), 0) };
+    let parameters = CString::new(parameters)?;
+    // SAFETY: the parameters are a text.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_finit_module,
+            module.as_raw_fd(),
+            parameters.as_ptr(),
+            0,
+        )
+    };
     check(result as i32)?;
     Ok(())
 }

@@ -39,7 +39,7 @@ fn is_init() -> bool {
 fn work() -> Result<(), String> {
     let command = if is_init() {
         let words = init::set_up().map_err(|error| error.to_string())?;
-        init::load_module().map_err(|error| error.to_string())?;
+        init::load_module("").map_err(|error| error.to_string())?;
         Command::parse_from(words)
     } else {
         Command::parse()
