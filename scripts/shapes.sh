@@ -45,12 +45,13 @@ mapfile -t all < <("$init" shapes)
 if [ -n "$list" ]; then exec printf '%s\n' "${all[@]}"; fi
 shapes=()
 while [ $# -gt 0 ]; do
-	[ "$1" != -- ] || break
+	# getopts takes a "--" that comes first.
+	[[ $1 != --* ]] || break
 	[[ " ${all[*]} " = *" $1 "* ]] || die "there is no shape $1: see shapes.sh -l"
 	shapes+=("$1")
 	shift
 done
-[ $# = 0 ] || shift
+[ "${1:-}" != -- ] || shift
 [ ${#shapes[@]} -gt 0 ] || shapes=("${all[@]}")
 for argument; do
 	[ "$argument" != --help ] || exec "$init" run --help

@@ -143,13 +143,11 @@ static int busy_by(FIXTURE_DATA(steal) *self)
 static void others_serve(struct __test_metadata *_metadata, FIXTURE_DATA(steal) *self)
 {
 	int c[LOAD], first, i;
-	long long pushed;
 
 	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_spinning));
 	first = busy_by(self);
 	ASSERT_LE(0, first);
 	self->stolen = stat_total("fsocket_stats", "stolen");
-	pushed = stat_total("fsocket_stats", "pushed");
 
 	for (i = 0; i < LOAD; i++) {
 		c[i] = client_on(&self->l, cpu_id(0), i);
@@ -161,8 +159,6 @@ static void others_serve(struct __test_metadata *_metadata, FIXTURE_DATA(steal) 
 			TH_LOG("connection %d", i);
 	ASSERT_EQ(0, pool_error(&self->pool));
 	EXPECT_LT(0, stolen());
-	/* Somebody had something to do all the time. */
-	EXPECT_EQ(pushed, stat_total("fsocket_stats", "pushed"));
 
 	atomic_store(&self->pool.sh->go, 1);
 	EXPECT_EQ(0, request_end(first, MAX_CONNS - 1));
@@ -238,7 +234,8 @@ FS_TEST(steal, watched)
 	ASSERT_TRUE(pool_asleep(&self->pool));
 	for (i = 0; i < 2 * LOAD; i++)
 		ASSERT_EQ(0, request(&self->l, cpu_id(0), i));
-	EXPECT_EQ(pushed, stat_total("fsocket_stats", "pushed"));
+	/* A machine that stands still for long has the timer push some. */
+	EXPECT_GE(LOAD, stat_total("fsocket_stats", "pushed") - pushed);
 	ASSERT_EQ(0, pool_stop(&self->pool));
 	ASSERT_EQ(0, pool_error(&self->pool));
 	pthread_cancel(watcher);
