@@ -159,7 +159,7 @@ cat <<END
 Connections accepted on each CPU: local / global / foreign, that is: of the CPU's own queue, of the
 socket's, of another CPU's. "queued" is the share that the kernel put into the queue of the CPU that
 received them, "local" the share of the connections that were accepted there. Of the others, the worker ran
-elsewhere, or it was late, as it easily is on an emulated CPU: an idle one took them ("stolen"), or they went
+elsewhere, or was busy for too long, as it easily is on an emulated CPU: an idle one took them ("stolen"), or they went
 back to all workers ("pushed"). The client has a CPU of its own. The kernel's time, client's included, is
 relative to the run without the library.
 
