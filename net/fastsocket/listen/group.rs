@@ -50,7 +50,9 @@ const TOLD: usize = 4;
 /// wait for the one that a hash chose.
 const MAY_QUEUE: u32 = 1;
 
-/// How many idle consumers are asked to help: each may wait for something else.
+/// How many slots are looked at to find an idle consumer, and how many of those are asked to help: each may wait for
+/// something else. A softirq has no time for all where there are hundreds.
+const LOOKED_AT: usize = 64;
 const ASKED: usize = 4;
 
 /// The slots of a socket, by CPU.
@@ -338,29 +340,27 @@ impl Group {
         self.call_help(slot, false, guard);
     }
 
-    /// Wakes an idle consumer, if there is one, to take from a slot. Any context.
+    /// Wakes an idle consumer, if there is one among the next few, to take from a slot. Any context.
     ///
     /// One that does not come, since it waits for something else, is not the first to be asked again.
     fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) -> bool {
         let from = self.next_idle.load(Relaxed);
-        let idle = |slot: &&Slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard);
-        let near = |slot: &&Slot| (slot.node() != loaded.node(), slot.cpu().as_u32() < from);
-        let mut after = None;
-        for _ in 0..ASKED {
-            // Of equal keys, min_by_key() takes the first.
-            let key = |slot: &&Slot| (near(slot), slot.cpu().as_u32());
-            let left = |slot: &&Slot| after.is_none() || Some(key(slot)) > after;
-            let Some(slot) = self.slots().filter(left).filter(idle).min_by_key(key) else {
-                return false;
-            };
-            after = Some(key(&slot));
-            if slot.wake() != Woken::Nobody {
-                let next = slot.cpu().as_u32().wrapping_add(1);
-                self.next_idle.store(next, Relaxed);
-                return true;
-            }
+        let side = |later: bool| {
+            self.slots()
+                .filter(move |slot| (slot.cpu().as_u32() >= from) == later)
+        };
+        let few = || Iterator::chain(side(true), side(false)).take(LOOKED_AT);
+        let woken = [true, false]
+            .into_iter()
+            .flat_map(|near| few().filter(move |slot| (slot.node() == loaded.node()) == near))
+            .filter(|slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard))
+            .take(ASKED)
+            .find(|slot| slot.wake() != Woken::Nobody);
+        if let Some(slot) = woken {
+            let next = slot.cpu().as_u32().wrapping_add(1);
+            self.next_idle.store(next, Relaxed);
         }
-        false
+        woken.is_some()
     }
 
     /// Wakes one who waits at the socket, and tells all who are registered there, as for a plain socket. Any context.
@@ -432,16 +432,18 @@ impl Group {
         // One of several that serve the CPU: another was here last, and is to be found.
         let shared = task::served_cpu().and_then(|cpu| self.slot(cpu));
         if let Some(slot) = shared.filter(|slot| slot.has_consumer()) {
+            let _one = self.enlisting.lock();
+            self.is_taken_from();
             slot.join();
             slot.attend(waits);
-            self.is_taken_from();
             return Some(slot);
         }
         // What goes wrong leaves the task with the socket's own queue, where nothing is lost.
         self.enlist_on(None, waits).ok().flatten()
     }
 
-    /// The current task is about to take from it. If another one does, too, it is not plain any more.
+    /// The current task is about to take from it. If another one does, too, it is not plain any more. One says so at a
+    /// time, and is a slot's when the next one does.
     fn is_taken_from(&self) {
         let me = task::current_id();
         // SAFETY: The pointer is valid, and what it points to is changed atomically.
@@ -454,7 +456,8 @@ impl Group {
         let lives = self.slots().any(|slot| {
             slot.consumer_id() == only && (slot.has_consumer() || !slot.is_unattended())
         });
-        if !lives && self.only.cmpxchg(only, me, Relaxed).is_ok() {
+        if !lives {
+            self.only.store(me, Relaxed);
             return;
         }
         if plain.xchg(false, Relaxed) {
@@ -480,6 +483,7 @@ impl Group {
 
     fn set_consumer(&self, slot: &Slot, consumer: Unshared<Pid>, waits: Waits) {
         let _one = self.enlisting.lock();
+        self.is_taken_from();
         let before = slot.consumer_id();
         slot.enlist(consumer, waits);
         self.note_several(before);
@@ -499,21 +503,20 @@ impl Group {
         if mode == Mode::Off || free || !task::is_program() {
             return Ok(None);
         }
+        if !self.socket.is_listening() {
+            return Ok(None);
+        }
+        // Whatever fails, fails before others see that a CPU was chosen.
+        let consumer = Unshared::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
         let (service, chosen) = (|cpu| self.service(cpu), |cpu| self.note_chosen(cpu));
         let placed = placement::consumers()?.place(mode, wanted, service, chosen)?;
         let Some(cpu) = placed else {
             return Ok(None);
         };
-
-        if !self.socket.is_listening() {
-            return Ok(None);
-        }
         let slot = match self.slot(cpu) {
             Some(slot) => slot,
             None => self.add(cpu)?,
         };
-        let consumer = Unshared::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
-        self.is_taken_from();
         self.set_consumer(slot, consumer, waits);
         Ok(Some(slot))
     }
@@ -769,8 +772,12 @@ unsafe extern "C" fn tick(timer: *mut bindings::timer_list) {
     let guard = rcu::Guard::new();
     let judge = |waits| {
         let verdict = slot.judge(waits, &guard);
-        if let Some(group) = Group::of(slot.socket(), &guard).filter(|_| verdict.late) {
+        let group = Group::of(slot.socket(), &guard);
+        if let Some(group) = group.filter(|_| verdict.late) {
             group.call_again(slot, &guard);
+        } else if let Some(group) = group.filter(|_| !waits && slot.is_loaded()) {
+            // Two took the last ones at once.
+            group.calm(slot);
         }
         verdict.push
     };
