@@ -71,6 +71,12 @@ static inline void fastsocket_forked(struct task_struct *child)
 		child->fastsocket_cpu = 0;
 }
 
+/* May tasks serve CPUs? The two below are asked if so. */
+static inline bool fastsocket_places(void)
+{
+	return static_branch_unlikely(&fastsocket_placement_enabled);
+}
+
 /**
  * fastsocket_wakes_here() - is a task to run on this CPU?
  * @task: a task that is woken.
@@ -83,8 +89,7 @@ static inline void fastsocket_forked(struct task_struct *child)
  */
 static inline bool fastsocket_wakes_here(const struct task_struct *task)
 {
-	return static_branch_unlikely(&fastsocket_placement_enabled) &&
-	       task->fastsocket_cpu && __fastsocket_wakes_here(task);
+	return task->fastsocket_cpu && __fastsocket_wakes_here(task);
 }
 
 /**
@@ -93,14 +98,11 @@ static inline bool fastsocket_wakes_here(const struct task_struct *task)
  * @woken: what try_to_wake_up() has said.
  *
  * Context: any, under the lock of the wait queue that @task is at.
- * Return: @woken.
  */
-static inline int fastsocket_woke(const struct task_struct *task, int woken)
+static inline void fastsocket_woke(const struct task_struct *task, int woken)
 {
-	if (static_branch_unlikely(&fastsocket_placement_enabled) && woken &&
-	    this_cpu_read(fastsocket_waking.serves))
+	if (woken && this_cpu_read(fastsocket_waking.serves))
 		__fastsocket_woke(task);
-	return woken;
 }
 
 /**
@@ -145,14 +147,18 @@ static inline void fastsocket_forked(struct task_struct *child)
 {
 }
 
+static inline bool fastsocket_places(void)
+{
+	return false;
+}
+
 static inline bool fastsocket_wakes_here(const struct task_struct *task)
 {
 	return false;
 }
 
-static inline int fastsocket_woke(const struct task_struct *task, int woken)
+static inline void fastsocket_woke(const struct task_struct *task, int woken)
 {
-	return woken;
 }
 
 static inline void fastsocket_execed(void)
