@@ -14,7 +14,7 @@ use kernel::{
     cpu::{self, CpuId},
     new_spinlock,
     prelude::*,
-    sync::atomic::{Acquire, Atomic, Full, Relaxed},
+    sync::atomic::{Atomic, Full, Relaxed},
     sync::{
         rcu::{self, Unshared},
         Arc, SpinLock,
@@ -23,125 +23,29 @@ use kernel::{
 };
 
 use super::{
+    choice::Choice,
+    help::Help,
     limit,
     listener::Listener,
-    prim::{fence, Ordering},
     protocol::{self, Queue as _, Slot as _},
     queue::Connection,
     reuseport::Peers,
     slot::{Slot, Unfit, Waits},
-    steal::LoadedCpus,
+    slots::Slots,
     trace,
-    wait::{WaitQueue, Woken},
 };
 use crate::{
     core::stats::{Counter, Stats},
     placement::{
         self,
-        task::{self, Pid, TaskState},
+        task::{self, Pid},
         Mode,
     },
 };
 
-/// How many of those are woken who wait at a slot exclusively and serve elsewhere, to come to one who serves there.
-const TOLD: usize = 4;
-
 /// How many connections may wait for a member of an SO_REUSEPORT group because it is served on this CPU, though fewer
 /// wait for the one that a hash chose.
 const MAY_QUEUE: u32 = 1;
-
-/// How many slots are looked at to find an idle consumer, and how many of those are asked to help: each may wait for
-/// something else. A softirq has no time for all where there are hundreds.
-const LOOKED_AT: usize = 64;
-const ASKED: usize = 4;
-
-/// The slots of a socket, by CPU.
-///
-/// # Invariants
-///
-/// Each is null or the pointer of an [`Unshared`] of a [`Slot`] that this owns, set once.
-struct Slots(KVec<Atomic<*mut bindings::fastsocket_slot>>);
-
-impl Slots {
-    fn new() -> Result<Self> {
-        let mut slots = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..cpu::nr_cpu_ids() {
-            slots.push(Atomic::new(ptr::null_mut()), GFP_KERNEL_ACCOUNT)?;
-        }
-        // INVARIANT: All are null.
-        Ok(Self(slots))
-    }
-
-    /// What C knows them by.
-    fn head(&mut self, plain: bool) -> bindings::fastsocket_slots {
-        bindings::fastsocket_slots {
-            // CAST: An `Atomic` is a pointer in memory.
-            slot: self.0.as_mut_ptr().cast(),
-            plain,
-        }
-    }
-
-    #[inline]
-    fn of(&self, cpu: CpuId) -> Option<&Slot> {
-        Self::get(self.0.get(cpu.index())?)
-    }
-
-    #[inline]
-    fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.0.iter().filter_map(Self::get)
-    }
-
-    #[inline]
-    fn get(cell: &Atomic<*mut bindings::fastsocket_slot>) -> Option<&Slot> {
-        let slot = NonNull::new(cell.load(Acquire))?;
-        // SAFETY: By the type invariants.
-        Some(unsafe { Slot::from_raw(slot).as_ref() })
-    }
-
-    /// Puts a slot in its place, unless there is one: then it is dropped. Returns the pointer to the new one.
-    fn add(&self, slot: Unshared<Slot>) -> Option<NonNull<Slot>> {
-        let cell = self.0.get(slot.cpu().index())?;
-        let slot = Unshared::into_raw(slot);
-        // INVARIANT: It was null.
-        let res = cell.cmpxchg(ptr::null_mut(), slot.as_ptr().cast(), Full);
-        if res.is_err() {
-            // SAFETY: Nobody has found it.
-            drop(unsafe { Unshared::from_raw(slot) });
-            return None;
-        }
-        Some(slot)
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        for slot in self.0.iter_mut() {
-            if let Some(slot) = NonNull::new(*slot.get_mut()) {
-                // SAFETY: By the type invariants; a group is dropped after a grace period.
-                drop(unsafe { Unshared::from_raw(Slot::from_raw(slot)) });
-            }
-        }
-    }
-}
-
-/// What is known of a CPU, to choose one for a consumer.
-struct Choice {
-    /// How often it was chosen, but for those that took the place of one that was gone.
-    chosen: Atomic<u32>,
-    /// The same of its core, at the first of its hardware threads.
-    core: Atomic<u32>,
-    /// It received connections, and had no slot.
-    receives: Atomic<bool>,
-}
-
-/// How well a CPU is served: one who chooses takes the least.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Service {
-    attended: bool,
-    receives_nothing: bool,
-    core: u32,
-    chosen: u32,
-}
 
 /// A spawned socket.
 ///
@@ -155,8 +59,7 @@ pub(crate) struct Group {
     head: Opaque<bindings::fastsocket_slots>,
     slots: Slots,
     socket: ARef<Listener>,
-    /// What is known of each CPU, to choose one for a consumer.
-    cpus: KVec<Choice>,
+    choice: Choice,
     /// Who takes from it alone, as a number, while it is plain.
     only: Atomic<usize>,
     /// How many slots there are.
@@ -166,10 +69,7 @@ pub(crate) struct Group {
     /// One task at a time becomes a consumer.
     #[pin]
     enlisting: SpinLock<()>,
-    /// Of which CPUs the slots are loaded.
-    loaded: LoadedCpus,
-    /// Where the next idle consumer is looked for.
-    next_idle: Atomic<u32>,
+    help: Help,
     /// What it shares with the other members of its SO_REUSEPORT group.
     peers: Option<Arc<Peers>>,
     /// How many connections were taken from the socket's own queue, and how many had been when a wake-up
@@ -195,27 +95,17 @@ impl Group {
     /// `ENOMEM`.
     pub(crate) fn new(socket: ARef<Listener>, peers: Option<Arc<Peers>>) -> Result<Unshared<Self>> {
         let mut slots = Slots::new()?;
-        let mut cpus = KVec::with_capacity(cpu::nr_cpu_ids() as usize, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..cpu::nr_cpu_ids() {
-            let new = Choice {
-                chosen: Atomic::new(0),
-                core: Atomic::new(0),
-                receives: Atomic::new(false),
-            };
-            cpus.push(new, GFP_KERNEL_ACCOUNT)?;
-        }
         let group = try_pin_init!(Self {
             // A task that has a socket to itself serves those of others as well, where they share a port.
             head: Opaque::new(slots.head(peers.is_none())),
             slots,
             socket,
-            cpus,
+            choice: Choice::new()?,
             only: Atomic::new(0),
             number: Atomic::new(0),
             live: Atomic::new(1),
             enlisting <- new_spinlock!((), "fastsocket::enlisting"),
-            loaded: LoadedCpus::new(GFP_KERNEL_ACCOUNT)?,
-            next_idle: Atomic::new(0),
+            help: Help::new()?,
             peers,
             taken: Atomic::new(0),
             passed: Atomic::new(u32::MAX),
@@ -268,125 +158,32 @@ impl Group {
         })
     }
 
-    /// Returns the slots that idle consumers may take from, those of a NUMA node first. Any context.
+    /// Returns the slots that others may take from, those of a NUMA node first. Any context.
     #[inline]
     pub(crate) fn loaded_near(&self, node: cpu::Node) -> impl Iterator<Item = &Slot> {
-        [true, false].into_iter().flat_map(move |near| {
-            self.loaded()
-                .filter(move |slot| (slot.node() == node) == near)
-        })
+        self.help.loaded_near(&self.slots, node)
     }
 
-    /// Is there no slot that idle consumers may take from? Any context.
+    /// Is there no slot that others may take from? Any context.
     #[inline]
     pub(crate) fn none_is_loaded(&self) -> bool {
-        self.loaded.is_empty()
+        self.help.none_is_loaded()
     }
 
-    #[inline]
-    fn loaded(&self) -> impl Iterator<Item = &Slot> {
-        self.loaded.iter().filter_map(|cpu| self.slot(cpu))
-    }
-
-    /// A connection was queued at a slot: wakes who is to take it. Softirq.
+    /// A connection was queued at a slot: wakes who is to take it. Softirq, or process context with BHs off.
     pub(crate) fn announce(&self, slot: &Slot, guard: &rcu::Guard) {
-        let mut others = false;
-        for _ in 0..TOLD {
-            match slot.wake() {
-                Woken::Nobody => break,
-                woken if slot.trusts(woken) => return,
-                // He is registered here, and serves elsewhere or nowhere, or may not come. The next may be one who does.
-                _ => others = true,
-            }
-        }
-        if !others {
-            if slot.leave(guard) {
-                return;
-            }
-            if matches!(
-                slot.consumer_state(guard),
-                TaskState::Gone | TaskState::Stopped
-            ) {
-                let pushed = slot.abandon();
-                return trace::migrated(&self.socket, slot.cpu(), pushed);
-            }
-        }
-        self.call_help(slot, others, guard);
-    }
-
-    /// Lets whoever is idle take from a slot, and wakes one; `told` is whether somebody who waits there was woken, and
-    /// may have looked before that. Any context.
-    ///
-    /// If all are busy, all will look before they sleep: there is no need to call again before the queue was empty.
-    fn call_help(&self, slot: &Slot, told: bool, guard: &rcu::Guard) {
-        slot.set_loaded(true);
-        self.loaded.set(slot.cpu(), true);
-        if !told && slot.are_all_busy() && slot.queue().length() > 1 {
-            return;
-        }
-        let helps = (told && slot.wake() != Woken::Nobody)
-            || self.wake_idle(slot, guard)
-            || self.wake_any(slot, guard);
-        slot.set_all_busy(!helps);
-        // Who was quicker did not find it loaded.
-        if !slot.has_some() {
-            self.calm(slot);
-        }
-    }
-
-    /// Who was called did not come. Softirq.
-    fn call_again(&self, slot: &Slot, guard: &rcu::Guard) {
-        slot.set_all_busy(false);
-        self.call_help(slot, false, guard);
-    }
-
-    /// Wakes an idle consumer, if there is one among the next few, to take from a slot. Any context.
-    ///
-    /// One that does not come, since it waits for something else, is not the first to be asked again.
-    fn wake_idle(&self, loaded: &Slot, guard: &rcu::Guard) -> bool {
-        let from = self.next_idle.load(Relaxed);
-        let side = |later: bool| {
-            self.slots()
-                .filter(move |slot| (slot.cpu().as_u32() >= from) == later)
-        };
-        let few = || Iterator::chain(side(true), side(false)).take(LOOKED_AT);
-        let woken = [true, false]
-            .into_iter()
-            .flat_map(|near| few().filter(move |slot| (slot.node() == loaded.node()) == near))
-            .filter(|slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard))
-            .take(ASKED)
-            .find(|slot| slot.wake() != Woken::Nobody);
-        if let Some(slot) = woken {
-            let next = slot.cpu().as_u32().wrapping_add(1);
-            self.next_idle.store(next, Relaxed);
-        }
-        woken.is_some()
-    }
-
-    /// Wakes one who waits at the socket, and tells all who are registered there, as for a plain socket. Any context.
-    fn wake_any(&self, slot: &Slot, guard: &rcu::Guard) -> bool {
-        WaitQueue::wake_at(&self.socket, slot.cpu(), guard) != Woken::Nobody
+        self.help.announce(&self.slots, slot, guard);
     }
 
     /// The last connection was taken from a slot that was loaded. Any context.
     #[inline]
     pub(crate) fn calm(&self, slot: &Slot) {
-        slot.set_loaded(false);
-        self.loaded.set(slot.cpu(), false);
-        // Pairs with the lock of its queue: one that came meanwhile, and found it loaded, is seen.
-        fence(Ordering::SeqCst);
-        if slot.has_some() {
-            slot.set_loaded(true);
-            self.loaded.set(slot.cpu(), true);
-        }
+        self.help.calm(slot);
     }
 
-    /// Somebody who was woken to help has done something else: wakes another, for each slot where something waits.
+    /// Somebody who was woken to help has done something else: wakes others. Process context.
     pub(crate) fn pass_help_on(&self) {
-        let guard = rcu::Guard::new();
-        for slot in self.loaded().filter(|slot| slot.has_some()) {
-            self.call_help(slot, false, &guard);
-        }
+        self.help.pass_on(&self.slots);
     }
 
     /// A connection was taken from the socket's own queue.
@@ -508,7 +305,8 @@ impl Group {
         }
         // Whatever fails, fails before others see that a CPU was chosen.
         let consumer = Unshared::new(Pid::current(), GFP_KERNEL_ACCOUNT)?;
-        let (service, chosen) = (|cpu| self.service(cpu), |cpu| self.note_chosen(cpu));
+        let service = |cpu| self.choice.service(cpu, self.slot(cpu));
+        let chosen = |cpu| self.choice.note_chosen(cpu, self.slot(cpu));
         let placed = placement::consumers()?.place(mode, wanted, service, chosen)?;
         let Some(cpu) = placed else {
             return Ok(None);
@@ -519,43 +317,6 @@ impl Group {
         };
         self.set_consumer(slot, consumer, waits);
         Ok(Some(slot))
-    }
-
-    /// How well is a CPU served already? Any context.
-    fn service(&self, cpu: CpuId) -> Service {
-        let count = |number: &Atomic<u32>| number.load(Relaxed);
-        let slot = self.slot(cpu);
-        let choice = self.cpus.get(cpu.index());
-        let core = self.cpus.get(task::core_of(cpu) as usize);
-        Service {
-            attended: slot.is_some_and(Slot::is_attended),
-            receives_nothing: !slot.is_some_and(Slot::is_proven)
-                && !choice.is_some_and(|choice| choice.receives.load(Relaxed)),
-            core: core.map_or(0, |choice| count(&choice.core)),
-            chosen: choice.map_or(0, |choice| count(&choice.chosen)),
-        }
-    }
-
-    /// A CPU was chosen: whoever chooses next sees it, before there is a consumer. Any context.
-    fn note_chosen(&self, cpu: CpuId) {
-        if self.slot(cpu).is_some_and(Slot::expect) {
-            return;
-        }
-        if let Some(choice) = self.cpus.get(cpu.index()) {
-            choice.chosen.fetch_add(1, Relaxed);
-        }
-        if let Some(choice) = self.cpus.get(task::core_of(cpu) as usize) {
-            choice.core.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// A CPU that has no slot received a connection. Softirq.
-    fn note_receives(&self, cpu: CpuId) {
-        if let Some(choice) = self.cpus.get(cpu.index()) {
-            if !choice.receives.load(Relaxed) {
-                choice.receives.store(true, Relaxed);
-            }
-        }
     }
 
     /// A task has become the consumer of one more or one less slot: notes at its slots whether they are
@@ -622,7 +383,7 @@ impl Group {
             return Err(connection);
         };
         let Some(slot) = self.slot(cpu) else {
-            self.note_receives(cpu);
+            self.choice.note_receives(cpu);
             return Err(connection);
         };
         let count = |counter| Stats::count(self.socket.net(), here, counter, guard);
@@ -774,7 +535,7 @@ unsafe extern "C" fn tick(timer: *mut bindings::timer_list) {
         let verdict = slot.judge(waits, &guard);
         let group = Group::of(slot.socket(), &guard);
         if let Some(group) = group.filter(|_| verdict.late) {
-            group.call_again(slot, &guard);
+            group.help.call_again(&group.slots, slot, &guard);
         } else if let Some(group) = group.filter(|_| !waits && slot.is_loaded()) {
             // Two took the last ones at once.
             group.calm(slot);

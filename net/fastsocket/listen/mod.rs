@@ -4,8 +4,9 @@
 
 //! Listen spawn: a listening socket has a queue of connections for each CPU.
 //!
-//! Follow a connection: [`hooks`] (where C enters), [`group`] and [`slot`] (what a socket has for each CPU),
+//! Follow a connection: [`hooks`] (where C enters), [`group`], [`slots`] and [`slot`] (what a socket has for each CPU),
 //! [`queue`] (where it waits) and [`protocol`] (what is done there in which order), [`accept`] and [`poll`] (how a program gets at it), [`limit`] (how many may wait).
+//! [`help`] says who is to come, and [`choice`] which CPU the next worker serves.
 //! [`spawn`] makes a socket ours, [`socket`] and [`listener`] are what TCP has. [`steal`] is about slots that are
 //! slow, [`reuseport`] about sockets that share them. [`wait`] wakes, [`stamp`] tells the time, and [`trace`] what happens.
 //!
@@ -23,7 +24,9 @@
 // No task sleeps, or is preempted, while it holds what others wait for.
 
 pub(crate) mod accept;
+pub(crate) mod choice;
 pub(crate) mod group;
+pub(crate) mod help;
 pub(crate) mod hooks;
 pub(crate) mod limit;
 pub(crate) mod listener;
@@ -32,6 +35,7 @@ pub(crate) mod protocol;
 pub(crate) mod queue;
 pub(crate) mod reuseport;
 pub(crate) mod slot;
+pub(crate) mod slots;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod stamp;

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// Copyright (C) 2026 The Fastsocket authors.
+
+//! Who is to take a connection that was queued at a slot: one who serves it, or somebody who is idle.
+//!
+//! What a slot knows of those who serve it is in [`slot`](super::slot), and when others may take from it in
+//! [`steal`](super::steal).
+
+use core::ptr;
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    cpu,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        rcu,
+    },
+};
+
+use super::{
+    prim::{fence, Ordering},
+    protocol::Queue as _,
+    slot::Slot,
+    slots::Slots,
+    steal::LoadedCpus,
+    trace,
+    wait::{WaitQueue, Woken},
+};
+use crate::placement::task::TaskState;
+
+/// How many of those are woken who wait at a slot exclusively and serve elsewhere, to come to one who serves there.
+const TOLD: usize = 4;
+
+/// How many slots are looked at to find an idle consumer, and how many of those are asked to help: each may wait for
+/// something else. A softirq has no time for all where there are hundreds.
+const LOOKED_AT: usize = 64;
+const ASKED: usize = 4;
+
+/// Which slots of a socket need help, and who gives it.
+pub(crate) struct Help {
+    /// Of which CPUs the slots are loaded.
+    loaded: LoadedCpus,
+    /// Where the next idle consumer is looked for.
+    next_idle: Atomic<u32>,
+}
+
+impl Help {
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            loaded: LoadedCpus::new(GFP_KERNEL_ACCOUNT)?,
+            next_idle: Atomic::new(0),
+        })
+    }
+
+    /// Is there no slot that others may take from? Any context.
+    #[inline]
+    pub(crate) fn none_is_loaded(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
+    #[inline]
+    fn loaded<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = &'a Slot> {
+        self.loaded.iter().filter_map(|cpu| slots.of(cpu))
+    }
+
+    /// Returns the slots that others may take from, those of a NUMA node first. Any context.
+    #[inline]
+    pub(crate) fn loaded_near<'a>(
+        &'a self,
+        slots: &'a Slots,
+        node: cpu::Node,
+    ) -> impl Iterator<Item = &'a Slot> {
+        [true, false].into_iter().flat_map(move |near| {
+            self.loaded(slots)
+                .filter(move |slot| (slot.node() == node) == near)
+        })
+    }
+
+    /// A connection was queued at a slot: wakes who is to take it. Softirq, or process context with BHs off.
+    pub(crate) fn announce(&self, slots: &Slots, slot: &Slot, guard: &rcu::Guard) {
+        let mut others = false;
+        for _ in 0..TOLD {
+            match slot.wake() {
+                Woken::Nobody => break,
+                woken if slot.trusts(woken) => return,
+                // He is registered here, and serves elsewhere or nowhere, or may not come. The next may be one who does.
+                _ => others = true,
+            }
+        }
+        if !others {
+            if slot.leave(guard) {
+                return;
+            }
+            if matches!(
+                slot.consumer_state(guard),
+                TaskState::Gone | TaskState::Stopped
+            ) {
+                let pushed = slot.abandon();
+                return trace::migrated(slot.socket(), slot.cpu(), pushed);
+            }
+        }
+        self.call(slots, slot, others, guard);
+    }
+
+    /// Lets whoever is idle take from a slot, and wakes one; `told` is whether somebody who waits there was woken, and
+    /// may have looked before that. Any context.
+    ///
+    /// If all are busy, all will look before they sleep: there is no need to call again before the queue was empty.
+    fn call(&self, slots: &Slots, slot: &Slot, told: bool, guard: &rcu::Guard) {
+        slot.set_loaded(true);
+        self.loaded.set(slot.cpu(), true);
+        if !told && slot.are_all_busy() && slot.queue().length() > 1 {
+            return;
+        }
+        let helps = (told && slot.wake() != Woken::Nobody)
+            || self.wake_idle(slots, slot, guard)
+            || Self::wake_any(slot, guard);
+        slot.set_all_busy(!helps);
+        // Who was quicker did not find it loaded.
+        if !slot.has_some() {
+            self.calm(slot);
+        }
+    }
+
+    /// Who was called did not come. Softirq.
+    pub(crate) fn call_again(&self, slots: &Slots, slot: &Slot, guard: &rcu::Guard) {
+        slot.set_all_busy(false);
+        self.call(slots, slot, false, guard);
+    }
+
+    /// Wakes an idle consumer, if there is one among the next few, to take from a slot. Any context.
+    ///
+    /// One that does not come, since it waits for something else, is not the first to be asked again.
+    fn wake_idle(&self, slots: &Slots, loaded: &Slot, guard: &rcu::Guard) -> bool {
+        let from = self.next_idle.load(Relaxed);
+        let side = |later: bool| {
+            slots
+                .iter()
+                .filter(move |slot| (slot.cpu().as_u32() >= from) == later)
+        };
+        let few = || Iterator::chain(side(true), side(false)).take(LOOKED_AT);
+        let woken = [true, false]
+            .into_iter()
+            .flat_map(|near| few().filter(move |slot| (slot.node() == loaded.node()) == near))
+            .filter(|slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard))
+            .take(ASKED)
+            .find(|slot| slot.wake() != Woken::Nobody);
+        if let Some(slot) = woken {
+            let next = slot.cpu().as_u32().wrapping_add(1);
+            self.next_idle.store(next, Relaxed);
+        }
+        woken.is_some()
+    }
+
+    /// Wakes one who waits at the socket, and tells all who are registered there, as for a plain socket. Any context.
+    fn wake_any(slot: &Slot, guard: &rcu::Guard) -> bool {
+        WaitQueue::wake_at(slot.socket(), slot.cpu(), guard) != Woken::Nobody
+    }
+
+    /// The last connection was taken from a slot that was loaded. Any context.
+    #[inline]
+    pub(crate) fn calm(&self, slot: &Slot) {
+        slot.set_loaded(false);
+        self.loaded.set(slot.cpu(), false);
+        // Pairs with the one in `look_after()`: one that came meanwhile is seen, or has found it not loaded.
+        fence(Ordering::SeqCst);
+        if slot.has_some() {
+            slot.set_loaded(true);
+            self.loaded.set(slot.cpu(), true);
+        }
+    }
+
+    /// Somebody who was woken to help has done something else: wakes another, for each slot where something waits.
+    /// Process context.
+    pub(crate) fn pass_on(&self, slots: &Slots) {
+        let guard = rcu::Guard::new();
+        for slot in self.loaded(slots).filter(|slot| slot.has_some()) {
+            self.call(slots, slot, false, &guard);
+        }
+    }
+}
