@@ -54,17 +54,23 @@ accepted()
 		$(total "$1" fsocket_stats accept_foreign)))
 }
 
+# One alone is served as by a plain socket, and that is not counted.
+workers=$(nproc)
+[ "$workers" -gt 1 ] || workers=2
+shared_is() { [ "$(total "$SRV" fsocket_stats shared)" = "$1" ]; }
+
 init_before=$(cat /proc/net/fsocket_stats)
 check_eq "a new namespace has accepted nothing" 0 "$(accepted "$SRV")"
 
 out=$(mktemp)
-ip netns exec "$SRV" "$DIR/fstool" serve "$PORT" "$(nproc)" spawn >"$out" &
+ip netns exec "$SRV" "$DIR/fstool" serve "$PORT" "$workers" spawn >"$out" &
 if ! wait_for grep -q ready "$out"; then
 	fail "the server starts"
 	finish
 fi
 server=$(sed -n 's/^ready //p' "$out")
 rm -f "$out"
+check "its workers wait" wait_for shared_is 1
 
 for addr in 192.0.2.1 2001:db8::1; do
 	check "clients of $addr are served" \
