@@ -5,7 +5,7 @@
 //! `accept(2)` on a spawned socket.
 //!
 //! Who serves a slot takes the oldest of what that and the socket's own queue have, or what waits at a slot that is
-//! loaded; anybody else takes from wherever there is something, and serves there from then on. [`View`] is what `accept` and
+//! loaded: if its own has nothing, or if that came long before; anybody else takes from wherever there is something, and serves there from then on. [`View`] is what `accept` and
 //! `poll` look at, so that what the one promises the other keeps.
 
 use core::ptr;
@@ -160,6 +160,11 @@ impl protocol::View for View<'_> {
 
     fn take_own(&self) -> Option<Connection> {
         self.take_global(CpuId::current())
+    }
+
+    fn take_overdue(&self) -> Option<Connection> {
+        let slot = self.group.overdue(self.own?)?;
+        self.take_from(slot, CpuId::current())
     }
 
     fn take_near(&self) -> Option<Connection> {

@@ -32,10 +32,12 @@ use super::{
     reuseport::Peers,
     slot::{Slot, Unfit, Waits},
     slots::Slots,
+    stamp::Stamp,
     trace,
 };
 use crate::{
     core::stats::{Counter, Stats},
+    module_parameters,
     placement::{
         self,
         task::{self, Pid},
@@ -168,6 +170,24 @@ impl Group {
     #[inline]
     pub(crate) fn none_is_loaded(&self) -> bool {
         self.help.none_is_loaded()
+    }
+
+    /// Returns the loaded slot, of a few, where one waits that goes before those of the slot `own`, which whoever serves
+    /// it looks for now and then. Process context.
+    #[inline]
+    pub(crate) fn overdue(&self, own: &Slot) -> Option<&Slot> {
+        if self.none_is_loaded() {
+            return None;
+        }
+        let much = Stamp::from_us(*module_parameters::help_after_us.value());
+        let now = Stamp::now();
+        let oldest = own.queue().oldest();
+        if oldest.is_some() && !own.looks_around(now, much) {
+            return None;
+        }
+        let since = oldest.or_else(|| self.socket.oldest()).unwrap_or(now);
+        let much = much.saturating_add(since.age_at(now) / 16);
+        self.help.overdue(&self.slots, own.cpu(), since, much)
     }
 
     /// A connection was queued at a slot: wakes who is to take it. Softirq, or process context with BHs off.

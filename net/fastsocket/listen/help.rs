@@ -10,7 +10,7 @@
 use core::ptr;
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
-    cpu,
+    cpu::{self, CpuId},
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
@@ -23,6 +23,7 @@ use super::{
     protocol::Queue as _,
     slot::Slot,
     slots::Slots,
+    stamp::Stamp,
     steal::LoadedCpus,
     trace,
     wait::{WaitQueue, Woken},
@@ -36,6 +37,9 @@ const TOLD: usize = 4;
 /// something else. A softirq has no time for all where there are hundreds.
 const LOOKED_AT: usize = 64;
 const ASKED: usize = 4;
+
+/// How many slots are looked at to find the connection that has waited longest.
+const COMPARED: usize = 8;
 
 /// Which slots of a socket need help, and who gives it.
 pub(crate) struct Help {
@@ -78,6 +82,29 @@ impl Help {
             self.loaded(slots)
                 .filter(move |slot| (slot.node() == node) == near)
         })
+    }
+
+    /// Returns the slot where one has waited longer than `since`, by more than `much`, and for the longest: of the next few
+    /// after a CPU's that are loaded. Any context but hardirq.
+    pub(crate) fn overdue<'a>(
+        &self,
+        slots: &'a Slots,
+        cpu: CpuId,
+        mut since: Stamp,
+        much: u32,
+    ) -> Option<&'a Slot> {
+        let side = |later: bool| {
+            let cpus = self.loaded.iter().filter(move |other| (*other > cpu) == later);
+            cpus.filter_map(|cpu| slots.of(cpu))
+        };
+        let mut overdue = None;
+        for slot in Iterator::chain(side(true), side(false)).take(COMPARED) {
+            let oldest = slot.queue().oldest();
+            if let Some(oldest) = oldest.filter(|oldest| oldest.is_long_before(since, much)) {
+                (overdue, since) = (Some(slot), oldest);
+            }
+        }
+        overdue
     }
 
     /// A connection was queued at a slot: wakes who is to take it. Softirq, or process context with BHs off.

@@ -230,6 +230,10 @@ pub(crate) trait View {
     /// Takes a connection from the socket's own queue.
     fn take_own(&self) -> Option<Self::Connection>;
 
+    /// Takes a connection from another slot that the task looks at, if one has waited there for so long that it goes
+    /// before those of its own.
+    fn take_overdue(&self) -> Option<Self::Connection>;
+
     /// Takes a connection from the slot that the task serves, or that it is nearest to.
     fn take_near(&self) -> Option<Self::Connection>;
 
@@ -264,6 +268,7 @@ pub(crate) trait View {
             taken = self.take_own();
         }
         let taken = taken
+            .or_else(|| self.take_overdue())
             .or_else(|| self.take_near())
             .or_else(|| self.take_own())
             .or_else(|| self.take_others())

@@ -109,6 +109,8 @@ struct Pace {
     loaded: Atomic<bool>,
     /// Nobody was idle since that is so.
     all_busy: Atomic<bool>,
+    /// When somebody who serves here looked last whether one waits elsewhere that goes first: a stamp.
+    looked: Atomic<u32>,
 }
 
 /// What puts a slot into a chain of [`Peers`](super::reuseport::Peers), whose it is.
@@ -219,6 +221,7 @@ impl Slot {
                 credit: Credit::new(),
                 loaded: Atomic::new(false),
                 all_busy: Atomic::new(false),
+                looked: Atomic::new(0),
             },
             // SAFETY: By the safety requirements; a slot is freed a grace period after the timer was shut down.
             timer <- unsafe { Timer::new(tick) },
@@ -441,6 +444,17 @@ impl Slot {
 
     pub(crate) fn set_all_busy(&self, busy: bool) {
         set(&self.pace.all_busy, busy);
+    }
+
+    /// Did those who serve it last look at others' connections longer than `much` ago? Then it is noted that they do now,
+    /// so that what others write is read that often, however many connections there are.
+    pub(crate) fn looks_around(&self, now: Stamp, much: u32) -> bool {
+        let last = Stamp::from(self.pace.looked.load(Relaxed));
+        let recent = last.is_recent(now, much);
+        if !recent {
+            self.pace.looked.store(now.into(), Relaxed);
+        }
+        !recent
     }
 
     /// Has anybody who serves it ever taken a connection? Any context.

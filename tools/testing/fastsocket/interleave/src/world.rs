@@ -579,6 +579,12 @@ impl protocol::View for View<'_> {
         self.world.socket.take()
     }
 
+    /// How long they have waited is not known here: any may have for long.
+    fn take_overdue(&self) -> Option<u32> {
+        self.own?;
+        self.others().find_map(|slot| slot.queue.take())
+    }
+
     fn take_near(&self) -> Option<u32> {
         self.own?.queue.take()
     }
