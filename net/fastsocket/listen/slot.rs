@@ -109,7 +109,7 @@ struct Pace {
     loaded: Atomic<bool>,
     /// Nobody was idle since that is so.
     all_busy: Atomic<bool>,
-    /// When somebody who serves here looked last whether one waits elsewhere that goes first: a stamp.
+    /// When somebody who serves here last found that nobody waits elsewhere who goes first: a stamp.
     looked: Atomic<u32>,
 }
 
@@ -446,15 +446,15 @@ impl Slot {
         set(&self.pace.all_busy, busy);
     }
 
-    /// Did those who serve it last look at others' connections longer than `much` ago? Then it is noted that they do now,
-    /// so that what others write is read that often, however many connections there are.
-    pub(crate) fn looks_around(&self, now: Stamp, much: u32) -> bool {
-        let last = Stamp::from(self.pace.looked.load(Relaxed));
-        let recent = last.is_recent(now, much);
-        if !recent {
-            self.pace.looked.store(now.into(), Relaxed);
-        }
-        !recent
+    /// Was it not longer than so much ago that those who serve it found nothing overdue elsewhere? Then they do not read
+    /// again what others write.
+    pub(crate) fn has_looked(&self, now: Stamp, much: u32) -> bool {
+        Stamp::from(self.pace.looked.load(Relaxed)).is_recent(now, much)
+    }
+
+    /// They found nothing.
+    pub(crate) fn note_looked(&self, now: Stamp) {
+        self.pace.looked.store(now.into(), Relaxed);
     }
 
     /// Has anybody who serves it ever taken a connection? Any context.

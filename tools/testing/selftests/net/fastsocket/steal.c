@@ -244,6 +244,88 @@ FS_TEST(steal, watched)
 	pthread_join(watcher, NULL);
 }
 
+/* How many a worker may answer: ids that no client has. */
+#define leave(sh, i)	(&(sh)->served[MAX_CONNS - 1 - (i)])
+
+static void by_leave(struct worker *w)
+{
+	struct pool_shared *sh = w->pool->sh;
+	struct epoll_event ev;
+	int fd, epfd = -1, nr;
+
+	if (fcntl(w->lfd, F_GETFL) & O_NONBLOCK) {
+		epfd = consumer(w->lfd, EPOLLIN);
+		if (epfd < 0)
+			worker_fail(w, epfd);
+	}
+	worker_ready(w);
+	for (nr = 1; !w->stop; nr++) {
+		do {
+			if (epfd >= 0 && epoll_wait(epfd, &ev, 1, -1) < 0)
+				worker_fail(w, -errno);
+			fd = SYS(accept4(w->lfd, NULL, NULL, SOCK_CLOEXEC));
+		} while (fd == -EAGAIN);
+		if (nr == 1)
+			atomic_fetch_or(&sh->token, 1 << w->index);
+		while (atomic_load(leave(sh, w->index)) < nr)
+			sleep_ms(1);
+		worker_serve(w, fd);
+	}
+	if (epfd >= 0)
+		close(epfd);
+}
+
+/* Who is through first takes what came first, though newer ones wait on its own CPU. */
+FS_TEST(steal, oldest_first)
+{
+	int first[2], old[4], new[4], i;
+	struct pool_shared *sh;
+
+	ASSERT_EQ(0, pool_start(&self->pool, &self->l, 2, true, by_leave));
+	sh = self->pool.sh;
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(pool_asleep(&self->pool));
+		first[i] = client_on(&self->l, cpu_id(i), i);
+		ASSERT_LE(0, first[i]);
+		ASSERT_EQ(0, request_send(first[i], i));
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&sh->token)));
+		if (i || atomic_load(&sh->token) == 1)
+			continue;
+		/* The machine stood still, and another one took it. */
+		SKIP(goto out, "worker 0 was late");
+	}
+	ASSERT_TRUE(WAIT_FOR(atomic_load(&sh->token) == 3));
+	for (i = 0; i < 4; i++) {
+		old[i] = client_on(&self->l, cpu_id(0), 8 + i);
+		ASSERT_LE(0, old[i]);
+		ASSERT_EQ(0, request_send(old[i], 8 + i));
+	}
+	sleep_ms(50);
+	for (i = 0; i < 4; i++) {
+		new[i] = client_on(&self->l, cpu_id(1), 16 + i);
+		ASSERT_LE(0, new[i]);
+		ASSERT_EQ(0, request_send(new[i], 16 + i));
+	}
+	atomic_store(leave(sh, 1), 5);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, request_end(old[i], 8 + i))
+			TH_LOG("old %d", i);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, poll_one(new[i], POLLIN, 0))
+			TH_LOG("new %d", i);
+	for (i = 0; i < 2; i++)
+		atomic_store(leave(sh, i), MAX_CONNS);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, request_end(new[i], 16 + i));
+out:
+	for (i = 0; i < 2; i++)
+		atomic_store(leave(sh, i), MAX_CONNS);
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, request_end(first[i], i));
+	ASSERT_EQ(0, pool_stop(&self->pool));
+	ASSERT_EQ(0, pool_error(&self->pool));
+}
+
 /* One after the other: each is taken where it arrived, whoever else is idle. */
 FS_TEST(steal, not_what_is_quick)
 {
