@@ -156,6 +156,18 @@ long long file_number(const char *path);
 int file_write(const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/*
+ * Control groups, of version 2, in a mount namespace of our own, with these
+ * controllers ("+cpuset"); their files; and 0 is the caller itself.
+ */
+int cgroup_mount(const char *controllers);
+int cgroup_new(const char *group);
+int cgroup_write(const char *group, const char *file, const char *val);
+long long cgroup_read(const char *group, const char *file);
+int cgroup_move(const char *group, pid_t pid);
+/* Remove them, when those that were in them are gone. */
+void cgroup_unmount(void);
+
 /* Users that own nothing. */
 #define NOBODY		65534
 #define ALICE		65001

@@ -2,6 +2,7 @@
 /*
  * What it is all for: with a worker for every CPU, connections are accepted on
  * the CPU that received them. Clients are on the first one, the others receive.
+ * And so it is again after the workers were sent somewhere else, and back.
  */
 #include "lib.h"
 #include "kselftest_harness.h"
@@ -55,45 +56,84 @@ static const char *const columns[] = {
 	"accept_local", "accept_global", "accept_foreign", "pushed", "stolen",
 };
 
-static void measure(struct __test_metadata *_metadata, struct listener *l,
-		    struct pool *pool, bool procs, void (*loop)(struct worker *w),
-		    int share)
-{
-	int conns = CONNS_EACH * cpu_count(), i;
+/* What was accepted, and how. */
+struct counts {
 	long long n[ARRAY_SIZE(columns)], lookups;
-	cpu_set_t cpus;
+};
 
-	if (conns > MAX_CONNS)
-		conns = MAX_CONNS;
+static void count(struct counts *c)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(columns); i++)
+		c->n[i] = stat_total("fsocket_stats", columns[i]) - c->n[i];
+	c->lookups = stat_total("hash_stat", "lookup_local") - c->lookups;
+}
+
+/* Clients on the first CPU load workers on all, that receive. */
+static int start(struct pool *pool, struct listener *l, bool procs,
+		 void (*loop)(struct worker *w))
+{
+	cpu_set_t cpus;
+	int i, ret;
+
 	CPU_ZERO(&cpus);
 	/* With one CPU, on that of the client. */
 	for (i = 1; i < cpu_count(); i++)
 		CPU_SET(cpu_id(i), &cpus);
-	ASSERT_EQ(0, receive_on(&cpus));
+	ret = receive_on(&cpus);
 	/* What one alone waits at is plain. */
-	ASSERT_EQ(0, pool_start(pool, l, cpu_count() > 1 ? cpu_count() : 2, procs, loop));
-	ASSERT_TRUE(pool_asleep(pool));
+	if (!ret)
+		ret = pool_start(pool, l, cpu_count() > 1 ? cpu_count() : 2, procs, loop);
 	/* Not from a cold start. */
-	ASSERT_EQ(0, pool_load_from(pool, 8 * cpu_count(), 1));
-	ASSERT_TRUE(pool_asleep(pool));
+	if (!ret)
+		ret = pool_asleep(pool) ? pool_load_from(pool, 8 * cpu_count(), 1) : -ETIMEDOUT;
+	return ret;
+}
 
-	for (i = 0; i < ARRAY_SIZE(columns); i++)
-		n[i] = stat_total("fsocket_stats", columns[i]);
-	lookups = stat_total("hash_stat", "lookup_local");
-	ASSERT_EQ(0, pool_load_from(pool, conns, 1));
-	ASSERT_EQ(0, pool_error(pool));
-	for (i = 0; i < ARRAY_SIZE(columns); i++)
-		n[i] = stat_total("fsocket_stats", columns[i]) - n[i];
-	lookups = stat_total("hash_stat", "lookup_local") - lookups;
-	TH_LOG("%lld local, %lld global, %lld foreign, %lld pushed, %lld stolen: %lld.%lld %% local",
-	       n[0], n[1], n[2], n[3], n[4], n[0] * 100 / conns,
-	       n[0] * 1000 / conns % 10);
-	EXPECT_EQ(conns, n[0] + n[1] + n[2]);
-	EXPECT_LE(conns * share / 100, n[0] + n[3] + n[4]);
+/* Serves so many, and counts them. */
+static int load(struct pool *pool, int conns, struct counts *c)
+{
+	int ret = -ETIMEDOUT;
+
+	memset(c, 0, sizeof(*c));
+	count(c);
+	if (pool_asleep(pool))
+		ret = pool_load_from(pool, conns, 1);
+	if (!ret)
+		ret = pool_error(pool);
+	count(c);
+	ksft_print_msg("%lld local, %lld global, %lld foreign, %lld pushed, %lld stolen: %lld.%lld %% local\n",
+		       c->n[0], c->n[1], c->n[2], c->n[3], c->n[4], c->n[0] * 100 / conns,
+		       c->n[0] * 1000 / conns % 10);
+	return ret;
+}
+
+static int conns(void)
+{
+	int nr = CONNS_EACH * cpu_count();
+
+	return nr > MAX_CONNS ? MAX_CONNS : nr;
+}
+
+static bool is_local(const struct counts *c, int share)
+{
 	/* On a slow machine, mostly somebody who is idle takes it. */
-	EXPECT_LT(0, n[0]);
-	EXPECT_LE(conns * share / 100, lookups);
-	EXPECT_LE(n[0], lookups);
+	return c->n[0] > 0 && c->n[0] + c->n[3] + c->n[4] >= conns() * share / 100;
+}
+
+static void measure(struct __test_metadata *_metadata, struct listener *l,
+		    struct pool *pool, bool procs, void (*loop)(struct worker *w),
+		    int share)
+{
+	struct counts c;
+
+	ASSERT_EQ(0, start(pool, l, procs, loop));
+	ASSERT_EQ(0, load(pool, conns(), &c));
+	EXPECT_EQ(conns(), c.n[0] + c.n[1] + c.n[2]);
+	EXPECT_TRUE(is_local(&c, share));
+	EXPECT_LE(conns() * share / 100, c.lookups);
+	EXPECT_LE(c.n[0], c.lookups);
 	ASSERT_EQ(0, pool_stop(pool));
 }
 
@@ -113,6 +153,98 @@ FS_TEST(locality, accept)
 	ASSERT_EQ(0, listener_open(&self->l, variant->fam, 0, true));
 	measure(_metadata, &self->l, &self->pool, variant->procs,
 		by_accept, 1);
+}
+
+/* --- workers that are moved -------------------------------------------- */
+
+static atomic_bool loading;
+
+/* Loads until it is told not to; returns whether one failed. */
+static void *load_on(void *pool)
+{
+	long bad = 0;
+
+	while (!bad && atomic_load(&loading))
+		bad = pool_load_from(pool, CONNS, 1);
+	return (void *)bad;
+}
+
+/* Whose CPU the workers are sent to, and back. */
+static int narrow(struct pool *pool, bool by_cpuset, bool narrow)
+{
+	int i, n = 0, ret = 0;
+	char cpus[8 * MAX_CPUS];
+
+	if (by_cpuset) {
+		for (i = narrow ? 1 : 0; i < (narrow ? 2 : cpu_count()); i++)
+			n += snprintf(cpus + n, sizeof(cpus) - n, "%d,", cpu_id(i));
+		cpus[n - 1] = 0;
+		return cgroup_write("workers", "cpuset.cpus", cpus);
+	}
+	for (i = 0; i < pool->nr && !ret; i++)
+		ret = cgroup_move(narrow ? "narrow" : "workers", pool->pid[i]);
+	return ret;
+}
+
+/* Under load nothing fails, and when they may be everywhere again, all is as before. */
+static void moved(struct __test_metadata *_metadata, struct listener *l, struct pool *pool,
+		  bool by_cpuset)
+{
+	void *failed = NULL;
+	long long begun;
+	struct counts c;
+	cpu_set_t set;
+	char cpus[16];
+	pthread_t thread;
+	int i;
+
+	FS_NEED_CPUS(3);
+	if (cgroup_mount("+cpuset"))
+		FS_SKIP("a cgroup with cpusets");
+	snprintf(cpus, sizeof(cpus), "%d", cpu_id(1));
+	ASSERT_EQ(0, cgroup_new("workers"));
+	ASSERT_EQ(0, cgroup_new("narrow"));
+	ASSERT_EQ(0, cgroup_write("narrow", "cpuset.cpus", cpus));
+	ASSERT_EQ(0, start(pool, l, true, worker_by_epoll));
+	ASSERT_EQ(0, narrow(pool, false, false));
+	ASSERT_EQ(0, load(pool, conns(), &c));
+	EXPECT_TRUE(is_local(&c, LOCAL_SHARE));
+
+	atomic_store(&loading, true);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, load_on, pool));
+	for (i = 0; i < 10; i++) {
+		EXPECT_EQ(0, narrow(pool, by_cpuset, !(i % 2)));
+		EXPECT_EQ(0, mask_of(pool->sh->tid[0], &set));
+		EXPECT_EQ(i % 2 ? cpu_count() : 1, CPU_COUNT(&set));
+		sleep_ms(30);
+	}
+	atomic_store(&loading, false);
+	ASSERT_EQ(0, pthread_join(thread, &failed));
+	EXPECT_EQ(NULL, failed);
+
+	begun = now_ms();
+	do {
+		ASSERT_EQ(0, load(pool, conns(), &c));
+	} while (!is_local(&c, LOCAL_SHARE) && now_ms() < begun + 1000);
+	EXPECT_TRUE(is_local(&c, LOCAL_SHARE));
+	ASSERT_EQ(0, pool_stop(pool));
+	cgroup_unmount();
+}
+
+FS_TEST(locality, cpuset_is_written)
+{
+	if (!variant->procs)
+		SKIP(return, "threads are in one group");
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK, true));
+	moved(_metadata, &self->l, &self->pool, true);
+}
+
+FS_TEST(locality, cgroup_is_moved)
+{
+	if (!variant->procs)
+		SKIP(return, "threads are in one group");
+	ASSERT_EQ(0, listener_open(&self->l, variant->fam, SOCK_NONBLOCK, true));
+	moved(_metadata, &self->l, &self->pool, false);
 }
 
 TEST_HARNESS_MAIN

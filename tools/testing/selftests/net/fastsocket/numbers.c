@@ -591,57 +591,10 @@ FS_TEST(many, backlog)
 
 /* (e) What memory is charged to. */
 
-#define CGROUP	"/fastsocket-numbers"
-
-static char cgroups[] = "/tmp/fastsocket-cgroup-XXXXXX";
-
-static int cgroup_file(const char *name, const char *val)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s" CGROUP "/%s", cgroups, name);
-	return file_write(path, "%s", val);
-}
-
-static long long cgroup_number(const char *name)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s" CGROUP "/%s", cgroups, name);
-	return file_number(path);
-}
-
-/* A cgroup for what follows, in a mount namespace of our own. */
-static int cgroup_make(void)
-{
-	char path[128];
-	int ret;
-
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    !mkdtemp(cgroups) || mount("none", cgroups, "cgroup2", 0, NULL))
-		return -errno;
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", cgroups);
-	ret = file_write(path, "+memory");
-	snprintf(path, sizeof(path), "%s" CGROUP, cgroups);
-	if (!ret && mkdir(path, 0755))
-		ret = -errno;
-	return ret;
-}
-
-static void cgroup_end(void)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s" CGROUP, cgroups);
-	WAIT_FOR(!rmdir(path) || errno == ENOENT);
-	umount2(cgroups, MNT_DETACH);
-	rmdir(cgroups);
-}
-
 /* Sockets that listen, and that are spawned when the parent says so. */
 static void charged_main(int sock, int n)
 {
-	int i, ret = cgroup_file("cgroup.procs", "0"), cpu, *fd = calloc(n, sizeof(*fd));
+	int i, ret = cgroup_move("numbers", 0), cpu, *fd = calloc(n, sizeof(*fd));
 
 	allow_files(n + 100);
 	for (i = 0; i < n && !ret; i++) {
@@ -695,24 +648,26 @@ static int charged_spawn(struct holder *h, int cpu)
 
 FS_TEST(many, memory_is_charged)
 {
-	int n = 4000, ret = cgroup_make();
+	int n = 4000, ret = cgroup_mount("+memory");
 	long long before, groups, slots;
 
+	if (!ret)
+		ret = cgroup_new("numbers");
 	if (ret)
 		FS_SKIP("a cgroup of memory: %d", ret);
 	ASSERT_EQ(0, charged_start(&self->h, n));
-	before = cgroup_number("memory.current");
+	before = cgroup_read("numbers", "memory.current");
 	ASSERT_LT(0, before);
 	EXPECT_EQ(0, charged_spawn(&self->h, -1));
-	groups = cgroup_number("memory.current");
+	groups = cgroup_read("numbers", "memory.current");
 	EXPECT_EQ(0, charged_spawn(&self->h, cpu_id(0)));
-	slots = cgroup_number("memory.current");
+	slots = cgroup_read("numbers", "memory.current");
 	ksft_print_msg("%d sockets: %lld bytes, and with a queue each %lld more\n", n,
 		       groups - before, slots - groups);
 	EXPECT_LE((long long)n * GROUP_BYTES, groups - before);
 	EXPECT_LE((long long)n * SLOT_BYTES, slots - groups);
 	let_go(&self->h);
-	cgroup_end();
+	cgroup_unmount();
 }
 
 /* (f) Processes whose sockets are spawned, and others' room and time. */

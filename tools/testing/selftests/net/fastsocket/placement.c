@@ -314,6 +314,53 @@ FS_TEST(cpu, program_does_not_count)
 	}
 }
 
+/* As nginx and HAProxy reload: the old workers close the socket, and stay while a connection of theirs does. */
+static void by_draining(struct worker *w)
+{
+	int epfd = consumer(w->lfd, EPOLLIN), ret, fd;
+	struct epoll_event ev;
+
+	if (epfd < 0)
+		worker_fail(w, epfd);
+	worker_ready(w);
+	while (!w->stop && !atomic_load(&w->pool->sh->go)) {
+		ret = SYS(epoll_wait(epfd, &ev, 1, 20));
+		fd = ret == 1 ? SYS(accept4(w->lfd, NULL, NULL, SOCK_CLOEXEC)) : -EAGAIN;
+		if (fd != -EAGAIN && fd != -EINTR)
+			worker_serve(w, fd);
+	}
+	epoll_ctl(epfd, EPOLL_CTL_DEL, w->lfd, NULL);
+	close(w->lfd);
+	atomic_fetch_add(&w->pool->sh->token, 1);
+	while (!w->stop)
+		epoll_wait(epfd, &ev, 1, -1);
+}
+
+#define RELOADS	10
+
+/* Each time one of those that live serves each CPU, however many drain. */
+FS_TEST(cpu, reloaded)
+{
+	struct pool *gen = calloc(RELOADS + 1, sizeof(*gen));
+	int server[MAX_CPUS], i;
+
+	ASSERT_NE(NULL, gen);
+	for (i = 0; i <= RELOADS; i++) {
+		ASSERT_EQ(0, pool_start(&gen[i], &self->l, cpu_count(), true, by_draining));
+		if (i) {
+			atomic_store(&gen[i - 1].sh->go, 1);
+			ASSERT_TRUE(WAIT_FOR(gen[i - 1].sh->token == gen[i - 1].nr));
+		}
+		expect_one_each(_metadata, &gen[i], server);
+		EXPECT_EQ(0, pool_load(&gen[i], CONNS));
+		ASSERT_EQ(0, pool_error(&gen[i]));
+	}
+	for (i = 0; i <= RELOADS; i++)
+		while (gen[i].nr)
+			ASSERT_EQ(0, pool_kill(&gen[i], --gen[i].nr));
+	free(gen);
+}
+
 static int others_fd;
 
 static void *serve_that(void *cpu)
