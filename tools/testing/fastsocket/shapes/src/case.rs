@@ -44,6 +44,8 @@ pub(crate) enum Shape {
     Emfile,
     /// As epoll, with something on CPU 1 that computes all the time
     Hog,
+    /// As epoll; when half of the warm-up is over, one is stopped
+    Stopped,
     /// As epoll; when half of the warm-up is over, others come and these stop to accept, and stay
     Generations,
 }
@@ -60,6 +62,8 @@ pub(crate) enum Clients {
     Spread,
     /// One, on CPU 0; RPS puts all packets on CPU 1
     Elsewhere,
+    /// A proxy in front, on the same CPUs, with a process for each; its client is on CPU 0
+    Proxy,
 }
 
 impl Clients {
@@ -67,14 +71,14 @@ impl Clients {
     pub(crate) fn cpus(self, cpus: u32) -> u32 {
         match self {
             Self::Each => cpus,
-            Self::One | Self::Spread | Self::Elsewhere => 1,
+            Self::One | Self::Spread | Self::Elsewhere | Self::Proxy => 1,
         }
     }
 
     /// On which CPUs RPS puts packets, if it does.
     pub(crate) fn receive_on(self, cpus: u32) -> Option<u64> {
         match self {
-            Self::One | Self::Each => None,
+            Self::One | Self::Each | Self::Proxy => None,
             Self::Spread => Some(u64::MAX >> (u64::BITS - cpus)),
             Self::Elsewhere => Some(1 << 1),
         }

@@ -3,7 +3,10 @@
 //! A client: as many connections at a time as it is to have, each followed by another one
 //! when it is answered, until the window ends.
 
-use crate::measure::{self, Shared};
+use crate::{
+    measure::{self, Shared},
+    proxy,
+};
 use fastsocket_guest::{
     net::{self, ANSWER, REQUEST},
     sys,
@@ -23,16 +26,28 @@ pub(crate) struct Window {
 /// How long after the end of the window an answer may come, in nanoseconds.
 const PATIENCE: u64 = 3_000_000_000;
 
-/// Runs the client of a CPU.
-pub(crate) fn run(cpu: u32, at_a_time: u32, window: Window, shared: &Shared) -> io::Result<()> {
-    let result = work(cpu, at_a_time, window, shared);
+/// Runs the client of a CPU. If it goes `by_proxy`, that measures how long it takes.
+pub(crate) fn run(
+    cpu: u32,
+    at_a_time: u32,
+    window: Window,
+    by_proxy: bool,
+    shared: &Shared,
+) -> io::Result<()> {
+    let result = work(cpu, at_a_time, window, by_proxy, shared);
     if result.is_err() {
         shared.fail();
     }
     result
 }
 
-fn work(cpu: u32, at_a_time: u32, window: Window, shared: &Shared) -> io::Result<()> {
+fn work(
+    cpu: u32,
+    at_a_time: u32,
+    window: Window,
+    by_proxy: bool,
+    shared: &Shared,
+) -> io::Result<()> {
     sys::pin(cpu)?;
     shared.ready.add()?;
     shared.begin.wait_for(1)?;
@@ -42,6 +57,7 @@ fn work(cpu: u32, at_a_time: u32, window: Window, shared: &Shared) -> io::Result
         connections: (0..at_a_time).map(|_| None).collect(),
         from: began + window.from,
         to: began + window.to,
+        by_proxy,
         shared,
     };
     client.work()?;
@@ -61,6 +77,7 @@ struct Client<'a> {
     connections: Vec<Option<Connection>>,
     from: u64,
     to: u64,
+    by_proxy: bool,
     shared: &'a Shared,
 }
 
@@ -99,7 +116,8 @@ impl Client<'_> {
             return Ok(());
         }
         let socket = net::socket(libc::SOCK_NONBLOCK)?;
-        let is_there = net::connect(&socket, Ipv4Addr::LOCALHOST, PORT)?;
+        let to = if self.by_proxy { proxy::PORT } else { PORT };
+        let is_there = net::connect(&socket, Ipv4Addr::LOCALHOST, to)?;
         let port = net::local_port(&socket)?;
         let events = if is_there {
             net::send(&socket, &[b'?'; REQUEST])?;
@@ -152,20 +170,24 @@ impl Client<'_> {
         let Some(Connection { began, port, .. }) = self.connections[place].take() else {
             return Err(io::Error::other("an event of nothing"));
         };
-        let accepted = self.shared.take_accepted(port);
         if answered {
             let now = measure::now()?;
-            let accepted =
-                accepted.ok_or_else(|| io::Error::other("an answer that nobody has given"))?;
             if (self.from..self.to).contains(&now) {
                 self.shared.answered.count();
             }
+            if self.by_proxy {
+                return self.connect(place);
+            }
+            let accepted = self.shared.take_accepted(port);
+            let accepted =
+                accepted.ok_or_else(|| io::Error::other("an answer that nobody has given"))?;
             // Those that end later are as long as they are.
             if began >= self.from {
                 self.shared
                     .measured(accepted.saturating_sub(began), now - began)?;
             }
         } else {
+            self.shared.take_accepted(port);
             self.shared.failed.count();
         }
         self.connect(place)

@@ -9,6 +9,7 @@
 mod case;
 mod client;
 mod measure;
+mod proxy;
 mod run;
 mod server;
 mod stats;

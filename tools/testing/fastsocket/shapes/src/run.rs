@@ -6,6 +6,7 @@ use crate::{
     case::{Case, Clients, Handler, Shape},
     client::{self, Window},
     measure::{Delays, Shared},
+    proxy,
     server::Server,
     stats::Stats,
 };
@@ -127,18 +128,25 @@ fn one(case: Case, spawned: bool, args: &Args) -> io::Result<()> {
     };
 
     let mut server = Server::start(case, spawned, shared)?;
+    let by_proxy = case.clients == Clients::Proxy;
+    if by_proxy {
+        let each = case.at_a_time.div_ceil(case.cpus);
+        proxy::start(case.cpus, each, counted, shared)?;
+    }
     let clients = case.clients.cpus(case.cpus);
     for cpu in 0..clients {
         let at_a_time = (case.at_a_time / clients).max(1);
-        sys::fork(|| client::run(cpu, at_a_time, counted, shared))?;
+        sys::fork(|| client::run(cpu, at_a_time, counted, by_proxy, shared))?;
     }
     shared.ready.wait_for(server.tasks() + clients)?;
     // Until those who said that they are ready wait indeed.
     thread::sleep(ms(20));
     shared.begin()?;
     thread::sleep(warm_up / 2);
-    if case.shape == Shape::Generations {
-        server.reload(clients)?;
+    match case.shape {
+        Shape::Generations => server.reload(clients)?,
+        Shape::Stopped => server.quit()?,
+        _ => {}
     }
     thread::sleep(warm_up / 2);
     let earlier = Stats::read()?;

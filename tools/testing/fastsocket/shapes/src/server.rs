@@ -99,6 +99,11 @@ impl Server {
                 self.processes(cpus, |worker| worker.epoll(libc::EPOLLEXCLUSIVE))?;
                 sys::fork(|| hog(HOG_CPU))
             }
+            Shape::Stopped => {
+                self.processes(cpus - 1, |worker| worker.epoll(libc::EPOLLEXCLUSIVE))?;
+                let quit = self.quit.try_clone()?;
+                self.processes(1, |worker| worker.until_stopped(&quit))
+            }
             Shape::Generations => self.generation(),
         }
     }
@@ -176,13 +181,22 @@ impl Server {
 
     /// Starts another generation, and has the first one accept no more.
     pub(crate) fn reload(&mut self, others_ready: u32) -> io::Result<()> {
-        let one: u64 = 1;
-        let quit = std::mem::replace(&mut self.quit, event()?);
+        let next = event()?;
+        let first = std::mem::replace(&mut self.quit, next);
         self.generation()?;
         self.shared.ready.wait_for(self.tasks + others_ready)?;
+        let next = std::mem::replace(&mut self.quit, first);
+        self.quit()?;
+        self.quit = next;
+        Ok(())
+    }
+
+    /// Has those accept no more who wait for that.
+    pub(crate) fn quit(&self) -> io::Result<()> {
+        let one: u64 = 1;
+        let to = self.quit.as_raw_fd();
         // SAFETY: the number is as long as it says.
-        let n =
-            unsafe { libc::write(quit.as_raw_fd(), (&raw const one).cast(), size_of_val(&one)) };
+        let n = unsafe { libc::write(to, (&raw const one).cast(), size_of_val(&one)) };
         check(n as i32)?;
         Ok(())
     }

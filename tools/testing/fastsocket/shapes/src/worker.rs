@@ -167,6 +167,14 @@ impl Worker<'_> {
         })
     }
 
+    /// As [`epoll`](Self::epoll), until `quit` can be read. Then it stops.
+    pub(crate) fn until_stopped(&self, quit: &OwnedFd) -> io::Result<()> {
+        self.epoll_until(quit)?;
+        // SAFETY: no memory is passed.
+        check(unsafe { libc::raise(libc::SIGSTOP) })?;
+        sys::sleep()
+    }
+
     /// Is registered, edge triggered, and never accepts.
     pub(crate) fn watch(&self) -> io::Result<()> {
         let epoll = self.register(libc::EPOLLET)?;
