@@ -28,8 +28,10 @@ struct fastsocket_placement_ops {
 /**
  * enum fastsocket_woken - whom a wake-up has reached.
  * @FASTSOCKET_WOKE_NOBODY: no task that slept
- * @FASTSOCKET_WOKE_OTHER: tasks that do not serve the CPU in question
- * @FASTSOCKET_WOKE_NEW: one that serves it, and never took a connection
+ * @FASTSOCKET_WOKE_OTHER: tasks that do not serve the CPU in question, and
+ *	never took a connection
+ * @FASTSOCKET_WOKE_NEW: one that serves it, and never took any
+ * @FASTSOCKET_WOKE_HELPER: one that serves another CPU, and has
  * @FASTSOCKET_WOKE_SERVER: one that serves it, and has
  *
  * The last that is true.
@@ -38,6 +40,7 @@ enum fastsocket_woken {
 	FASTSOCKET_WOKE_NOBODY,
 	FASTSOCKET_WOKE_OTHER,
 	FASTSOCKET_WOKE_NEW,
+	FASTSOCKET_WOKE_HELPER,
 	FASTSOCKET_WOKE_SERVER,
 };
 
@@ -55,6 +58,9 @@ struct fastsocket_waking {
 };
 
 DECLARE_PER_CPU(struct fastsocket_waking, fastsocket_waking);
+
+/* WF_SYNC, which the scheduler keeps to itself. */
+#define FASTSOCKET_WF_SYNC	0x10
 
 void __fastsocket_left(void);
 

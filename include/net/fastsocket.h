@@ -275,7 +275,8 @@ struct socket *fastsocket_next_listener(unsigned int *fd, struct file **file);
 /* listen/wait.c */
 void fastsocket_poll_slot(struct file *file, struct socket_wq *wq,
 			  poll_table *wait);
-enum fastsocket_woken fastsocket_wake(struct socket_wq *wq, unsigned int cpu);
+enum fastsocket_woken fastsocket_wake(struct socket_wq *wq, unsigned int cpu,
+				      enum fastsocket_woken enough);
 void fastsocket_rewake(struct sock *sk, int number);
 long fastsocket_rcvtimeo(struct sock *sk, int flags);
 int fastsocket_wait(struct sock *sk, struct socket_wq *wq, long *timeo,
@@ -322,7 +323,7 @@ int fastsocket_serve(int cpu);
 int fastsocket_served_cpu(void);
 bool fastsocket_serves_any(void);
 bool fastsocket_is_served_here(void);
-void fastsocket_took(void);
+bool fastsocket_took(void);
 unsigned long fastsocket_current_process(void);
 unsigned long fastsocket_current_id(void);
 struct pid *fastsocket_get_pid(void);

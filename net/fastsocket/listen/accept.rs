@@ -113,7 +113,9 @@ impl<'a> View<'a> {
             // It comes again to its slot.
             own.took(None);
             task::took();
+            self.group.pass_call_on();
         }
+        self.group.note_taken();
         trace::accepted(socket, here, Origin::Global);
         Some(connection)
     }
@@ -124,14 +126,17 @@ impl<'a> View<'a> {
             self.group.calm(slot);
         }
         let serves = self.own.is_some_and(|own| ptr::eq(own, slot)) || slot.is_own();
+        let placed = task::took();
+        self.group.note_taken();
         if serves {
             slot.took(Some(&connection));
-            task::took();
+            self.group.pass_call_on();
         } else {
             slot.stolen_from();
-            if self.own.is_none() {
-                self.group.follow(slot);
-            }
+            self.group.call_for(self.own);
+        }
+        if !placed {
+            self.group.follow(slot);
         }
         self.group.pass_wake_on();
         let from = match slot.cpu() {
@@ -192,14 +197,14 @@ impl protocol::View for View<'_> {
     /// From now on, the slot tells what comes.
     fn found_nothing(&self) {
         if let Some(own) = self.own {
-            own.narrow();
+            own.found_nothing();
         }
     }
 
     fn pass_wakes_on(&self) {
         self.group.socket().pass_wake_on();
         if let Some(own) = self.own.filter(|own| own.has_some()) {
-            own.wake();
+            own.wake(own.enough());
         }
         if !self.group.none_is_loaded() {
             self.group.pass_help_on();

@@ -202,7 +202,29 @@ impl Group {
     /// The last connection was taken from a slot that was loaded. Any context.
     #[inline]
     pub(crate) fn calm(&self, slot: &Slot) {
-        self.help.calm(slot);
+        self.help.calm(&self.slots, slot);
+    }
+
+    /// Somebody has taken a connection.
+    #[inline]
+    pub(crate) fn note_taken(&self) {
+        self.help.note_taken();
+    }
+
+    /// Somebody who serves `own` has taken a connection from elsewhere: what waits there, and was left to them, is not
+    /// taken soon. Process context.
+    pub(crate) fn call_for(&self, own: Option<&Slot>) {
+        if let Some(own) = own.filter(|own| own.has_some()) {
+            self.help.call(&self.slots, own, false, &rcu::Guard::new());
+        }
+    }
+
+    /// Somebody has taken a connection of their own, and may have been woken to help: wakes another. Process context.
+    #[inline]
+    pub(crate) fn pass_call_on(&self) {
+        if self.help.take_call() {
+            self.help.pass_on(&self.slots);
+        }
     }
 
     /// Somebody who was woken to help has done something else: wakes others. Process context.
@@ -246,7 +268,11 @@ impl Group {
     ///
     /// Process context; sleeps.
     pub(crate) fn enlist(&self, waits: Waits) -> Option<&Slot> {
-        if let Some(slot) = self.own_slot() {
+        if let Some(slot) = self.own_slot().filter(|slot| Self::serves(slot)) {
+            if self.is_shared_now() {
+                let _one = self.enlisting.lock();
+                self.is_taken_from();
+            }
             slot.attend(waits);
             return Some(slot);
         }
@@ -263,15 +289,28 @@ impl Group {
         self.enlist_on(None, waits).ok().flatten()
     }
 
+    /// Does the current task serve the CPU of its slot? Who has executed another program has to say so again.
+    fn serves(slot: &Slot) -> bool {
+        let again = || placement::consumers().is_ok_and(|all| all.follow(slot.cpu()));
+        task::serves_any() || again()
+    }
+
+    /// Does another task than the one that it is plain for take from it?
+    fn is_shared_now(&self) -> bool {
+        // SAFETY: The pointer is valid, and what it points to is changed atomically.
+        let plain = unsafe { Atomic::from_ptr(ptr::addr_of_mut!((*self.head.get()).plain)) };
+        plain.load(Relaxed) && self.only.load(Relaxed) != task::current_id()
+    }
+
     /// The current task is about to take from it. If another one does, too, it is not plain any more. One says so at a
     /// time, and is a slot's when the next one does.
     fn is_taken_from(&self) {
+        if !self.is_shared_now() {
+            return;
+        }
         let me = task::current_id();
         // SAFETY: The pointer is valid, and what it points to is changed atomically.
         let plain = unsafe { Atomic::from_ptr(ptr::addr_of_mut!((*self.head.get()).plain)) };
-        if !plain.load(Relaxed) || self.only.load(Relaxed) == me {
-            return;
-        }
         let only = self.only.load(Relaxed);
         // What it registered may be somebody else's by now.
         let lives = self.slots().any(|slot| {
@@ -558,8 +597,8 @@ unsafe extern "C" fn tick(timer: *mut bindings::timer_list) {
     let judge = |waits| {
         let verdict = slot.judge(waits, &guard);
         let group = Group::of(slot.socket(), &guard);
-        if let Some(group) = group.filter(|_| verdict.late) {
-            group.help.call_again(&group.slots, slot, &guard);
+        if let Some((group, again)) = group.zip(verdict.call) {
+            group.help.call_again(&group.slots, slot, again, &guard);
         } else if let Some(group) = group.filter(|_| !waits && slot.is_loaded()) {
             // Two took the last ones at once.
             group.calm(slot);

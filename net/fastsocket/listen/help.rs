@@ -24,14 +24,11 @@ use super::{
     slot::Slot,
     slots::Slots,
     stamp::Stamp,
-    steal::LoadedCpus,
+    steal::{Called, LoadedCpus},
     trace,
     wait::{WaitQueue, Woken},
 };
 use crate::placement::task::TaskState;
-
-/// How many of those are woken who wait at a slot exclusively and serve elsewhere, to come to one who serves there.
-const TOLD: usize = 4;
 
 /// How many slots are looked at to find an idle consumer, and how many of those are asked to help: each may wait for
 /// something else. A softirq has no time for all where there are hundreds.
@@ -47,6 +44,10 @@ pub(crate) struct Help {
     loaded: LoadedCpus,
     /// Where the next idle consumer is looked for.
     next_idle: Atomic<u32>,
+    /// Has anybody ever taken a connection? Then only who has is relied on.
+    taken: Atomic<bool>,
+    /// Somebody was woken to help since that was asked last.
+    called: Atomic<bool>,
 }
 
 impl Help {
@@ -57,6 +58,8 @@ impl Help {
         Ok(Self {
             loaded: LoadedCpus::new(GFP_KERNEL_ACCOUNT)?,
             next_idle: Atomic::new(0),
+            taken: Atomic::new(false),
+            called: Atomic::new(false),
         })
     }
 
@@ -64,6 +67,39 @@ impl Help {
     #[inline]
     pub(crate) fn none_is_loaded(&self) -> bool {
         self.loaded.is_empty()
+    }
+
+    /// Somebody has taken a connection.
+    #[inline]
+    pub(crate) fn note_taken(&self) {
+        if !self.taken.load(Relaxed) {
+            self.taken.store(true, Relaxed);
+        }
+    }
+
+    /// Was somebody woken to help, and nobody has asked since?
+    #[inline]
+    pub(crate) fn take_call(&self) -> bool {
+        let called = self.called.load(Relaxed);
+        if called {
+            self.called.store(false, Relaxed);
+        }
+        called
+    }
+
+    /// Will somebody whom a wake-up has reached help?
+    ///
+    /// Not who never took a connection, where others have: he may be registered and never accept.
+    fn helps(&self, woken: Woken) -> bool {
+        woken >= self.enough()
+    }
+
+    fn enough(&self) -> Woken {
+        if self.taken.load(Relaxed) {
+            Woken::Helper
+        } else {
+            Woken::Other
+        }
     }
 
     #[inline]
@@ -109,25 +145,24 @@ impl Help {
 
     /// A connection was queued at a slot: wakes who is to take it. Softirq, or process context with BHs off.
     pub(crate) fn announce(&self, slots: &Slots, slot: &Slot, guard: &rcu::Guard) {
-        let mut others = false;
-        for _ in 0..TOLD {
-            match slot.wake() {
-                Woken::Nobody => break,
-                woken if slot.trusts(woken) => return,
-                // He is registered here, and serves elsewhere or nowhere, or may not come. The next may be one who does.
-                _ => others = true,
-            }
+        let enough = slot.enough();
+        let woken = slot.wake(enough);
+        if slot.trusts(woken, enough) {
+            return;
         }
+        // Who is registered here, and serves elsewhere or nowhere, may not come.
+        let others = woken != Woken::Nobody;
         if !others {
             if slot.leave(guard) {
                 return;
             }
-            if matches!(
-                slot.consumer_state(guard),
-                TaskState::Gone | TaskState::Stopped
-            ) {
-                let pushed = slot.abandon();
-                return trace::migrated(slot.socket(), slot.cpu(), pushed);
+            match slot.consumer_state(guard) {
+                TaskState::Gone | TaskState::Stopped => {
+                    let pushed = slot.abandon();
+                    return trace::migrated(slot.socket(), slot.cpu(), pushed);
+                }
+                TaskState::Waiting => slot.nobody_comes(),
+                _ => {}
             }
         }
         self.call(slots, slot, others, guard);
@@ -137,26 +172,42 @@ impl Help {
     /// may have looked before that. Any context.
     ///
     /// If all are busy, all will look before they sleep: there is no need to call again before the queue was empty.
-    fn call(&self, slots: &Slots, slot: &Slot, told: bool, guard: &rcu::Guard) {
+    pub(crate) fn call(&self, slots: &Slots, slot: &Slot, told: bool, guard: &rcu::Guard) {
         slot.set_loaded(true);
         self.loaded.set(slot.cpu(), true);
         if !told && slot.are_all_busy() && slot.queue().length() > 1 {
             return;
         }
-        let helps = (told && slot.wake() != Woken::Nobody)
+        let helps = (told && self.helps(slot.wake(self.enough())))
             || self.wake_idle(slots, slot, guard)
-            || Self::wake_any(slot, guard);
+            || self.helps(WaitQueue::wake_at(slot.socket(), slot.cpu(), guard));
         slot.set_all_busy(!helps);
-        // Who was quicker did not find it loaded.
-        if !slot.has_some() {
-            self.calm(slot);
+        if helps {
+            self.called.store(true, Relaxed);
+        }
+        // Who was quicker did not find it loaded; nor may have who looked just when it was not.
+        if !slot.has_some() && self.settle(slot) {
+            self.wake_idle(slots, slot, guard);
         }
     }
 
     /// Who was called did not come. Softirq.
-    pub(crate) fn call_again(&self, slots: &Slots, slot: &Slot, guard: &rcu::Guard) {
-        slot.set_all_busy(false);
-        self.call(slots, slot, false, guard);
+    pub(crate) fn call_again(
+        &self,
+        slots: &Slots,
+        slot: &Slot,
+        called: Called,
+        guard: &rcu::Guard,
+    ) {
+        match called {
+            Called::All => {
+                slot.set_all_busy(false);
+                self.call(slots, slot, false, guard);
+            }
+            Called::Idle => {
+                self.wake_idle(slots, slot, guard);
+            }
+        }
     }
 
     /// Wakes an idle consumer, if there is one among the next few, to take from a slot. Any context.
@@ -175,7 +226,7 @@ impl Help {
             .flat_map(|near| few().filter(move |slot| (slot.node() == loaded.node()) == near))
             .filter(|slot| !ptr::eq(*slot, loaded) && slot.is_idle(guard))
             .take(ASKED)
-            .find(|slot| slot.wake() != Woken::Nobody);
+            .find(|slot| self.helps(slot.wake(self.enough())));
         if let Some(slot) = woken {
             let next = slot.cpu().as_u32().wrapping_add(1);
             self.next_idle.store(next, Relaxed);
@@ -183,22 +234,27 @@ impl Help {
         woken.is_some()
     }
 
-    /// Wakes one who waits at the socket, and tells all who are registered there, as for a plain socket. Any context.
-    fn wake_any(slot: &Slot, guard: &rcu::Guard) -> bool {
-        WaitQueue::wake_at(slot.socket(), slot.cpu(), guard) != Woken::Nobody
-    }
-
     /// The last connection was taken from a slot that was loaded. Any context.
     #[inline]
-    pub(crate) fn calm(&self, slot: &Slot) {
+    pub(crate) fn calm(&self, slots: &Slots, slot: &Slot) {
+        if self.settle(slot) {
+            // Who was woken for it meanwhile may have found the slot not loaded.
+            self.call(slots, slot, false, &rcu::Guard::new());
+        }
+    }
+
+    /// A slot is not loaded any more. Returns whether it is, since one came meanwhile.
+    fn settle(&self, slot: &Slot) -> bool {
         slot.set_loaded(false);
         self.loaded.set(slot.cpu(), false);
         // Pairs with the one in `look_after()`: one that came meanwhile is seen, or has found it not loaded.
         fence(Ordering::SeqCst);
-        if slot.has_some() {
+        let some = slot.has_some();
+        if some {
             slot.set_loaded(true);
             self.loaded.set(slot.cpu(), true);
         }
+        some
     }
 
     /// Somebody who was woken to help has done something else: wakes another, for each slot where something waits.

@@ -32,7 +32,7 @@ use super::{
     protocol::{self, Queue as _},
     queue::{Connection, Queue},
     stamp::Stamp,
-    steal::{self, Age, Credit},
+    steal::{self, Age, Called, Credit},
     wait::{Callback, Timer, WaitQueue, Woken},
 };
 use crate::{
@@ -76,6 +76,8 @@ struct Duty {
     accepts: Atomic<bool>,
     /// Somebody who serves here has taken a connection.
     proven: Atomic<bool>,
+    /// Since one did last, one has looked and found nothing.
+    looked: Atomic<bool>,
     /// Since one did last, whoever was woken did not come.
     late: Atomic<bool>,
     /// Since the consumer came, somebody who was woken did not.
@@ -105,6 +107,8 @@ struct Pace {
     left: Atomic<bool>,
     /// May any be?
     credit: Credit,
+    /// May any come that a hash has for another member of its SO_REUSEPORT group, since whoever serves here sleeps?
+    soon: Credit,
     /// Whoever is idle may take from here.
     loaded: Atomic<bool>,
     /// Nobody was idle since that is so.
@@ -204,6 +208,7 @@ impl Slot {
                 servers: Atomic::new(0),
                 accepts: Atomic::new(false),
                 proven: Atomic::new(false),
+                looked: Atomic::new(false),
                 late: Atomic::new(false),
                 doubted: Atomic::new(false),
                 stalled: Atomic::new(false),
@@ -219,6 +224,7 @@ impl Slot {
                 age: Age::new(),
                 left: Atomic::new(false),
                 credit: Credit::new(),
+                soon: Credit::new(),
                 loaded: Atomic::new(false),
                 all_busy: Atomic::new(false),
                 looked: Atomic::new(0),
@@ -286,10 +292,10 @@ impl Slot {
         &self.waiters
     }
 
-    /// Wakes who serves it, of those who wait exclusively one. Any context.
+    /// Wakes who serves it; of those who wait exclusively a few, until one is `enough`. Any context.
     #[inline]
-    pub(crate) fn wake(&self) -> Woken {
-        self.waiters.wake(self.cpu)
+    pub(crate) fn wake(&self, enough: Woken) -> Woken {
+        self.waiters.wake(self.cpu, enough)
     }
 
     /// The connections that wait here.
@@ -321,6 +327,7 @@ impl Slot {
     #[inline]
     pub(crate) fn took(&self, from_here: Option<&Connection>) {
         set(&self.duty.proven, true);
+        set(&self.duty.looked, false);
         set(&self.duty.late, false);
         set(&self.duty.stalled, false);
         let Some(connection) = from_here else {
@@ -399,6 +406,7 @@ impl Slot {
     #[inline]
     pub(crate) fn attend(&self, waits: Waits) {
         set(&self.duty.denied, false);
+        set(&self.duty.looked, true);
         let accepts = waits == Waits::Accepting;
         set(&self.duty.accepts, accepts);
         if accepts {
@@ -462,26 +470,34 @@ impl Slot {
         self.duty.proven.load(Relaxed)
     }
 
-    /// Is whom a wake-up has reached known to serve it, and to come? Any context.
+    /// Whom does a wake-up have to reach, to be sure that he comes? Any context.
     ///
     /// Where nobody ever took a connection, one who has not either is taken for one who will, until he did not.
     #[inline]
-    pub(crate) fn trusts(&self, woken: Woken) -> bool {
-        match woken {
-            Woken::Server => !self.duty.late.load(Relaxed),
-            Woken::New => !self.is_proven() && !self.duty.doubted.load(Relaxed),
-            Woken::Other | Woken::Nobody => false,
+    pub(crate) fn enough(&self) -> Woken {
+        if self.is_proven() || self.duty.doubted.load(Relaxed) {
+            Woken::Server
+        } else {
+            Woken::New
         }
+    }
+
+    /// Whom a wake-up has reached was `enough`: does he come? Not if the last one did not. Any context.
+    #[inline]
+    pub(crate) fn trusts(&self, woken: Woken, enough: Woken) -> bool {
+        woken >= enough && woken != Woken::Helper && !self.duty.late.load(Relaxed)
     }
 
     /// Nobody who serves it was asleep: leaves a connection to them, unless others had better be called. Softirq.
     ///
-    /// It is theirs if one runs on this CPU, and those that were left to them before did not wait for long.
+    /// It is theirs if one runs on this CPU who is told of it, and those that were left to them before did not wait for
+    /// long. (Who waits at the socket in turn, with a lock, or registered before it listened, is not told.)
     #[inline]
     pub(crate) fn leave(&self, guard: &rcu::Guard) -> bool {
         let leave = self.is_proven()
             && !self.duty.late.load(Relaxed)
             && !self.is_loaded()
+            && (!self.is_unattended() || self.duty.accepts.load(Relaxed))
             && self.runs_here(guard)
             && self.pace.credit.allows();
         if leave {
@@ -493,13 +509,35 @@ impl Slot {
     /// Does one who serves it run on this CPU, which is its own? Softirq.
     #[inline]
     fn runs_here(&self, guard: &rcu::Guard) -> bool {
-        task::is_served_here() || self.consumer_state(guard) == TaskState::Here
+        // Who was interrupted may serve the CPU for another socket.
+        let is_one = || self.duty.servers.load(Relaxed) & bit_of(task::current_id()) != 0;
+        (task::is_served_here() && is_one()) || self.consumer_state(guard) == TaskState::Here
     }
 
     /// Will a connection that comes now be taken soon by who serves it? Softirq.
+    ///
+    /// Who sleeps may do so in a request. Whether they wait here is known of who looked here last and found nothing; and
+    /// if that misleads, it is not asked for a while.
     pub(crate) fn is_soon(&self, guard: &rcu::Guard) -> bool {
-        let idle = || !self.has_some() && self.consumer_state(guard) == TaskState::Waiting;
+        let idle = || {
+            !self.has_some()
+                && self.duty.looked.load(Relaxed)
+                && self.consumer_state(guard) == TaskState::Waiting
+                && self.pace.soon.allows()
+        };
         (self.pace.credit.is_there() && self.runs_here(guard)) || idle()
+    }
+
+    /// Who serves it sleeps elsewhere. Softirq.
+    pub(crate) fn nobody_comes(&self) {
+        self.pace.soon.withhold();
+    }
+
+    /// Somebody who serves it has looked at it, and found nothing.
+    #[inline]
+    pub(crate) fn found_nothing(&self) {
+        set(&self.duty.looked, true);
+        self.narrow();
     }
 
     /// Is its consumer about to do nothing? An answer that may be old. Any context.
@@ -518,7 +556,7 @@ impl Slot {
 
     /// The consumer has seen that those were empty. Another may be it by now, who has not.
     #[inline]
-    pub(crate) fn narrow(&self) {
+    fn narrow(&self) {
         if self.is_wide() {
             let me = task::current_id();
             let _ = self.duty.wide.cmpxchg(me, 0, Relaxed);
@@ -578,14 +616,15 @@ impl Slot {
         if !waits {
             self.pace.still.store(0, Relaxed);
             return Verdict {
-                late: false,
+                call: None,
                 push: 0,
             };
         }
 
         let taken = self.pace.taken.load(Relaxed);
-        let late = steal::late(self.pace.age.tick(taken, self.queue.length()));
-        if late {
+        let ticks = self.pace.age.tick(taken, self.queue.length());
+        let call = steal::call_at(ticks);
+        if steal::late(ticks) {
             set(&self.duty.late, true);
             set(&self.duty.doubted, true);
             self.pace.credit.nobody_came();
@@ -600,14 +639,14 @@ impl Slot {
         let long = msecs_to_jiffies(PATIENCE_MS) as u32;
         let consumer = self.consumer_state(guard);
         if still < patience(!self.is_unattended(), consumer, long) {
-            return Verdict { late, push: 0 };
+            return Verdict { call, push: 0 };
         }
         self.duty.stalled.store(true, Relaxed);
         if consumer == TaskState::Gone {
             self.duty.accepts.store(false, Relaxed);
         }
         Verdict {
-            late,
+            call,
             push: PUSHED_AT_ONCE,
         }
     }
@@ -634,8 +673,8 @@ impl protocol::Slot for Slot {
 
 /// What a tick has found.
 pub(crate) struct Verdict {
-    /// A connection has waited for too long.
-    pub(crate) late: bool,
+    /// A connection has waited for too long: who is to be called, if anybody.
+    pub(crate) call: Option<Called>,
     /// How many connections go to the socket's own queue.
     pub(crate) push: u32,
 }

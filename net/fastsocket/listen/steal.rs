@@ -33,6 +33,27 @@ pub(crate) fn late(ticks: u32) -> bool {
     ticks >= LATE_TICKS.max(msecs_to_jiffies(LATE_MS) as u32)
 }
 
+/// Is help called at a tick at which a connection has waited for so many? When it is late, and then each time that this
+/// has doubled: all who wait are told but once, however long that list is.
+pub(crate) fn call_at(ticks: u32) -> Option<Called> {
+    if !late(ticks) {
+        None
+    } else if !late(ticks.saturating_sub(1)) {
+        Some(Called::All)
+    } else {
+        ticks.is_power_of_two().then_some(Called::Idle)
+    }
+}
+
+/// Who is called to help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// Whoever may.
+    All,
+    /// One of the consumers that are idle.
+    Idle,
+}
+
 /// Whether a connection may be left to tasks that are busy, as those that were left to them before tell.
 ///
 /// When one has waited for too long, none is left to them for a while; then one is, and if that waits as well, it is
@@ -66,6 +87,11 @@ impl Credit {
         } else if next > Self::FEW {
             self.next.store(next / 2, Relaxed);
         }
+    }
+
+    /// None is left to them for a while, however that was before.
+    pub(crate) fn withhold(&self) {
+        self.withheld.store(Self::FEW, Relaxed);
     }
 
     /// Nobody came at all, as it is where a lock decides who accepts. For the slot's timer.
@@ -227,6 +253,15 @@ mod tests {
         assert_eq!(denied(&credit), Credit::MANY as usize);
     }
 
+    #[test]
+    fn what_is_withheld_comes_back() {
+        let credit = Credit::new();
+        credit.withhold();
+        credit.withhold();
+        assert_eq!(denied(&credit), Credit::FEW as usize);
+        assert!(credit.is_there());
+    }
+
     /// However long the queue is: if each is taken soon, none is late.
     #[test]
     fn a_queue_that_moves_fast_is_not_late() {
@@ -254,6 +289,15 @@ mod tests {
         // The first is taken; the others begin to count when it is.
         assert_eq!(age.tick(8, 2), 0);
         assert_eq!(age.tick(8, 2), 1);
+    }
+
+    #[test]
+    fn help_is_called_less_and_less_often() {
+        let calls = (0..1024).filter_map(call_at);
+        assert_eq!(calls.clone().filter(|call| *call == Called::All).count(), 1);
+        assert!(calls.count() <= 10);
+        assert_eq!(call_at(0), None);
+        assert_eq!(call_at(512), Some(Called::Idle));
     }
 
     #[test]

@@ -37,33 +37,54 @@ EXPORT_SYMBOL_GPL(fastsocket_poll_slot);
 
 #define FASTSOCKET_EVENTS	(EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND)
 
+/* How many of those who wait exclusively are woken for one child. */
+#define FASTSOCKET_TOLD		4
+
 /**
  * fastsocket_wake() - announce a child to those who wait at a queue.
  * @wq: the wait queue, of a slot or of a socket.
  * @cpu: the CPU that the child is for.
+ * @enough: whom it should reach.
  *
- * Of those who wait exclusively, wakes one.
+ * All who do not wait exclusively are told, as by any wake-up; and of those who
+ * do, one after the other until one is woken who is @enough, or a few.
  *
  * Context: any; under RCU if @wq may go away.
  * Return: whom it has reached. Who is registered, and does something else, was
- * not asleep, and is not reached.
+ * not asleep, and is not reached. Who waits exclusively and is no task that
+ * was woken, as a ring of io_uring, is taken for one who comes.
  */
-enum fastsocket_woken fastsocket_wake(struct socket_wq *wq, unsigned int cpu)
+enum fastsocket_woken fastsocket_wake(struct socket_wq *wq, unsigned int cpu,
+				      enum fastsocket_woken enough)
 {
+	enum fastsocket_woken woken = FASTSOCKET_WOKE_NOBODY;
+	void *key = poll_to_key(FASTSOCKET_EVENTS);
+	struct wait_queue_entry *entry, *next;
 	struct fastsocket_waking *waking;
-	enum fastsocket_woken woken;
+	int told = 0;
 	unsigned long flags;
 
 	if (!skwq_has_sleeper(wq))
 		return FASTSOCKET_WOKE_NOBODY;
 	spin_lock_irqsave(&wq->wait.lock, flags);
 	waking = this_cpu_ptr(&fastsocket_waking);
-	waking->woken = FASTSOCKET_WOKE_NOBODY;
 	waking->serves = fastsocket_serving(cpu);
-	__wake_up_locked_sync_key(&wq->wait, TASK_INTERRUPTIBLE,
-				  poll_to_key(FASTSOCKET_EVENTS));
+	list_for_each_entry_safe(entry, next, &wq->wait.head, entry) {
+		/* It may be gone after the call. */
+		bool exclusive = entry->flags & WQ_FLAG_EXCLUSIVE;
+		int ret;
+
+		waking->woken = FASTSOCKET_WOKE_NOBODY;
+		ret = entry->func(entry, TASK_INTERRUPTIBLE, FASTSOCKET_WF_SYNC, key);
+		if (exclusive && ret > 0 && waking->woken == FASTSOCKET_WOKE_NOBODY)
+			waking->woken = FASTSOCKET_WOKE_SERVER;
+		woken = max(woken, waking->woken);
+		if (ret < 0)
+			break;
+		if (exclusive && ret && (woken >= enough || ++told == FASTSOCKET_TOLD))
+			break;
+	}
 	waking->serves = 0;
-	woken = waking->woken;
 	spin_unlock_irqrestore(&wq->wait.lock, flags);
 	return woken;
 }

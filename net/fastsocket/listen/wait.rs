@@ -25,17 +25,38 @@ fn lock_class(key: &'static LockClassKey) -> *mut bindings::lock_class_key {
     ptr::from_ref(key).cast_mut().cast()
 }
 
-/// Whom a wake-up has reached.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Whom a wake-up has reached: the last of these that is true.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Woken {
     /// No task that slept.
     Nobody,
-    /// Tasks that do not serve the CPU that it was for.
+    /// Tasks that do not serve the CPU that it was for, and have taken no connection yet.
     Other,
-    /// A task that serves it, and has taken no connection yet.
+    /// A task that serves it, and has taken none yet.
     New,
+    /// A task that serves another CPU, and has taken one.
+    Helper,
     /// A task that serves it, and has.
     Server,
+}
+
+impl Woken {
+    fn as_raw(self) -> bindings::fastsocket_woken {
+        match self {
+            Self::Nobody => bindings::fastsocket_woken_FASTSOCKET_WOKE_NOBODY,
+            Self::Other => bindings::fastsocket_woken_FASTSOCKET_WOKE_OTHER,
+            Self::New => bindings::fastsocket_woken_FASTSOCKET_WOKE_NEW,
+            Self::Helper => bindings::fastsocket_woken_FASTSOCKET_WOKE_HELPER,
+            Self::Server => bindings::fastsocket_woken_FASTSOCKET_WOKE_SERVER,
+        }
+    }
+
+    fn from_raw(woken: bindings::fastsocket_woken) -> Self {
+        [Self::Server, Self::Helper, Self::New, Self::Other]
+            .into_iter()
+            .find(|this| this.as_raw() == woken)
+            .unwrap_or(Self::Nobody)
+    }
 }
 
 /// A wait queue, as a socket has one.
@@ -96,35 +117,32 @@ impl WaitQueue {
         }
     }
 
-    /// Wakes those who wait for a connection of a CPU; of those who wait exclusively one. Any context.
+    /// Wakes those who wait for a connection of a CPU; of those who wait exclusively a few at most, until one is
+    /// `enough`. Any context.
     #[inline]
-    pub(crate) fn wake(&self, cpu: CpuId) -> Woken {
+    pub(crate) fn wake(&self, cpu: CpuId, enough: Woken) -> Woken {
         // SAFETY: By the type invariants.
-        unsafe { Self::wake_raw(self.wq.get(), cpu) }
+        unsafe { Self::wake_raw(self.wq.get(), cpu, enough) }
     }
 
-    /// Wakes those who wait at a socket itself, as [`wake`](Self::wake). Any context.
+    /// Wakes those who wait at a socket itself, and of those who wait exclusively one. Any context.
     pub(crate) fn wake_at(socket: &Listener, cpu: CpuId, guard: &rcu::Guard) -> Woken {
         let wq = socket.wait_queue(guard);
         if wq.is_null() {
             return Woken::Nobody;
         }
         // SAFETY: It is valid under RCU.
-        unsafe { Self::wake_raw(wq, cpu) }
+        unsafe { Self::wake_raw(wq, cpu, Woken::Nobody) }
     }
 
     /// # Safety
     ///
     /// It must be a valid wait queue.
     #[inline]
-    unsafe fn wake_raw(wq: *mut bindings::socket_wq, cpu: CpuId) -> Woken {
+    unsafe fn wake_raw(wq: *mut bindings::socket_wq, cpu: CpuId, enough: Woken) -> Woken {
         // SAFETY: By the safety requirements.
-        match unsafe { bindings::fastsocket_wake(wq, cpu.as_u32()) } {
-            bindings::fastsocket_woken_FASTSOCKET_WOKE_SERVER => Woken::Server,
-            bindings::fastsocket_woken_FASTSOCKET_WOKE_NEW => Woken::New,
-            bindings::fastsocket_woken_FASTSOCKET_WOKE_OTHER => Woken::Other,
-            _ => Woken::Nobody,
-        }
+        let woken = unsafe { bindings::fastsocket_wake(wq, cpu.as_u32(), enough.as_raw()) };
+        Woken::from_raw(woken)
     }
 
     /// Sleeps until `ready` or something happens that an `accept(2)` of a socket waits for.

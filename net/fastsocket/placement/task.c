@@ -114,13 +114,16 @@ static int fastsocket_noted_cpu(void)
  * fastsocket_took() - current has taken a connection.
  *
  * Who serves a CPU is relied on to come only when it has come once.
+ *
+ * Return: does it serve one?
  */
-void fastsocket_took(void)
+bool fastsocket_took(void)
 {
 	unsigned int serves = READ_ONCE(current->fastsocket_cpu);
 
 	if (serves && !(serves & FASTSOCKET_PROVEN))
 		WRITE_ONCE(current->fastsocket_cpu, serves | FASTSOCKET_PROVEN);
+	return serves;
 }
 EXPORT_SYMBOL_GPL(fastsocket_took);
 
@@ -197,6 +200,11 @@ static enum fastsocket_task_state fastsocket_task_state(struct task_struct *task
 		return FASTSOCKET_TASK_GONE;
 	if (state & (__TASK_STOPPED | __TASK_TRACED | TASK_FROZEN))
 		return FASTSOCKET_TASK_STOPPED;
+#ifdef CONFIG_CGROUPS
+	/* By a cgroup of version 2, where it sleeps like any other. */
+	if (task->frozen)
+		return FASTSOCKET_TASK_STOPPED;
+#endif
 	if (state != TASK_RUNNING)
 		return FASTSOCKET_TASK_WAITING;
 	if (task_cpu(task) == raw_smp_processor_id())
@@ -306,6 +314,8 @@ void __fastsocket_woke(const struct task_struct *task)
 		woken = FASTSOCKET_WOKE_NEW;
 	else if (serves == (waking->serves | FASTSOCKET_PROVEN))
 		woken = FASTSOCKET_WOKE_SERVER;
+	else if (serves & FASTSOCKET_PROVEN && serves >> 16 == fastsocket_generation)
+		woken = FASTSOCKET_WOKE_HELPER;
 	waking->woken = max(waking->woken, woken);
 }
 

@@ -128,9 +128,10 @@ pub(crate) fn is_served_here() -> bool {
     unsafe { bindings::fastsocket_is_served_here() }
 }
 
-/// Notes that the current task has taken a connection: from now on it is relied on to come, when it is woken.
+/// Notes that the current task has taken a connection: from now on it is relied on to come, when it is woken. Returns
+/// whether it serves a CPU: it does not any more when it has executed another program.
 #[inline]
-pub(crate) fn took() {
+pub(crate) fn took() -> bool {
     // SAFETY: It can be called in process context.
     unsafe { bindings::fastsocket_took() }
 }
