@@ -130,7 +130,10 @@ impl Help {
         much: u32,
     ) -> Option<&'a Slot> {
         let side = |later: bool| {
-            let cpus = self.loaded.iter().filter(move |other| (*other > cpu) == later);
+            let cpus = self
+                .loaded
+                .iter()
+                .filter(move |other| (*other > cpu) == later);
             cpus.filter_map(|cpu| slots.of(cpu))
         };
         let mut overdue = None;
