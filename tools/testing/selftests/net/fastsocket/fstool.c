@@ -11,6 +11,7 @@
  *			the module is gone, with 0 if the child still works
  *  touch		spawn a listener, use it, and end
  *  serve PORT N [spawn]	serve with N processes
+ *  work FD		accept and answer at the descriptor of a listener
  *  load ADDR PORT N	connect N times from all CPUs, and end
  */
 #include "lib.h"
@@ -220,6 +221,22 @@ static int cmd_load(const char *addr, int port, int conns)
 	return failed != 0;
 }
 
+/* As a worker of a pool that has executed another program. */
+static int cmd_work(int lfd)
+{
+	struct pool_shared *sh = calloc(1, sizeof(*sh));
+	struct pool pool = { .sh = sh };
+	struct worker w = { .pool = &pool, .lfd = lfd };
+
+	if (!sh)
+		return fail("memory", -ENOMEM);
+	if (fcntl(lfd, F_GETFL) & O_NONBLOCK)
+		worker_by_epoll(&w);
+	while (!w.stop)
+		worker_serve(&w, SYS(accept4(lfd, NULL, NULL, SOCK_CLOEXEC)));
+	return sh->err ? fail("worker", sh->err) : 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *cmd = argc > 1 ? argv[1] : "";
@@ -238,6 +255,8 @@ int main(int argc, char **argv)
 		return cmd_touch();
 	if (!strcmp(cmd, "serve") && argc >= 4)
 		return cmd_serve(atoi(argv[2]), atoi(argv[3]), argc > 4);
+	if (!strcmp(cmd, "work") && argc == 3)
+		return cmd_work(atoi(argv[2]));
 	if (!strcmp(cmd, "load") && argc == 5)
 		return cmd_load(argv[2], atoi(argv[3]), atoi(argv[4]));
 	fprintf(stderr, "usage: see the head of fstool.c\n");

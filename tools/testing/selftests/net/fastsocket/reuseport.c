@@ -14,6 +14,9 @@
 
 struct shared {
 	atomic_int ready;
+	/* Worker 0 is to sleep in its next request, and does. */
+	atomic_int hold, held;
+	int pipe[2];
 	atomic_int err;
 };
 
@@ -89,6 +92,11 @@ static void serve(struct shared *sh, int lfd, int me)
 		fd = SYS(accept4(lfd, NULL, NULL, SOCK_CLOEXEC));
 		if (fd == -EAGAIN || fd == -EINTR)
 			continue;
+		if (!me && atomic_load(&sh->hold)) {
+			atomic_store(&sh->held, 1);
+			if (read(sh->pipe[0], &ev, 1) != 1)
+				sh->err = -errno;
+		}
 		if (fd < 0 || write(fd, &id, 1) != 1)
 			sh->err = fd < 0 ? fd : -EIO;
 		close(fd);
@@ -189,6 +197,44 @@ FS_TEST(reuse, served_where_it_arrives)
 			  stat_total("fsocket_stats", "accept_local") - self->local);
 	/* The hash had chosen others for about all but one in nr. */
 	EXPECT_LT(0, stat_total("hash_stat", "lookup_peer") - self->peer);
+}
+
+/* Whom a worker serves it serves at once: no other member's connections wait for one that sleeps in a request. */
+FS_TEST(reuse, not_for_who_sleeps)
+{
+	int c[2 * EACH], nr = 0, i;
+	long long peer;
+	char id;
+
+	for (i = 0; i < self->nr; i++)
+		ASSERT_EQ(0, fs_spawn(self->l[i].fd, -1));
+	ASSERT_EQ(0, pipe(self->sh->pipe));
+	start_all();
+	atomic_store(&self->sh->hold, 1);
+	/* The first one may be anybody's, until worker 0 has served one here. */
+	while (nr < EACH && !atomic_load(&self->sh->held)) {
+		c[nr] = client_on(&self->l[0], cpu_id(0), nr);
+		ASSERT_LE(0, c[nr]);
+		WAIT_FOR(atomic_load(&self->sh->held) || poll_one(c[nr], POLLIN, 0));
+		nr++;
+	}
+	if (!atomic_load(&self->sh->held))
+		SKIP(goto out, "worker 0 was late");
+	ASSERT_TRUE(wait_asleep(self->pid[0]));
+	peer = stat_total("hash_stat", "lookup_peer");
+	for (i = 0; i < EACH; i++) {
+		c[nr] = client_on(&self->l[0], cpu_id(0), nr);
+		ASSERT_LE(0, c[nr++]);
+	}
+	EXPECT_EQ(peer, stat_total("hash_stat", "lookup_peer"));
+out:
+	atomic_store(&self->sh->hold, 0);
+	EXPECT_EQ(1, write(self->sh->pipe[1], "", 1));
+	for (i = 0; i < nr; i++) {
+		EXPECT_EQ(1, read_full(c[i], &id, 1));
+		close(c[i]);
+	}
+	EXPECT_EQ(0, self->sh->err);
 }
 
 /* Who was not spawned takes no part. */

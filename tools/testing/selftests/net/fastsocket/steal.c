@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "lib.h"
+#include "uring.h"
 #include "kselftest_harness.h"
 
 #define LOAD	16
@@ -186,15 +187,20 @@ FS_TEST(steal, no_descriptors)
 	others_serve(_metadata, self);
 }
 
+/* On which CPU the next one watches, and those above have workers; how many do. */
+static int watched;
+static atomic_int watching;
+
 /* Is told of all, and accepts nothing, as a process manager does. */
 static void *watch(void *arg)
 {
 	struct epoll_event ev;
 	int epfd;
 
-	if (pin_to(cpu_id(0)))
+	if (pin_to(cpu_id(watched)))
 		return NULL;
 	epfd = consumer(*(int *)arg, EPOLLIN | EPOLLET);
+	atomic_fetch_add(&watching, 1);
 	while (epfd >= 0)
 		epoll_wait(epfd, &ev, 1, -1);
 	return NULL;
@@ -202,7 +208,7 @@ static void *watch(void *arg)
 
 static void by_accepting(struct worker *w)
 {
-	int ret = pin_to(cpu_id(1 + w->index)), epfd = -1;
+	int ret = pin_to(cpu_id(watched + w->index)), epfd = -1;
 	struct epoll_event ev;
 
 	if (fcntl(w->lfd, F_GETFL) & O_NONBLOCK)
@@ -231,6 +237,7 @@ FS_TEST(steal, watched)
 	ASSERT_EQ(0, pthread_create(&watcher, NULL, watch, &self->l.fd));
 	/* It has a slot when it waits. */
 	ASSERT_TRUE(WAIT_FOR(stat_total("fsocket_stats", "slots") > self->slots));
+	watched = 1;
 	self->pool.init = NULL;
 	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count() - 1, true, by_accepting));
 	ASSERT_TRUE(pool_asleep(&self->pool));
@@ -242,6 +249,58 @@ FS_TEST(steal, watched)
 	ASSERT_EQ(0, pool_error(&self->pool));
 	pthread_cancel(watcher);
 	pthread_join(watcher, NULL);
+}
+
+/* Half of the CPUs have a watcher, the others a worker that waits: how long a request takes. */
+static long long watched_us(struct __test_metadata *_metadata, struct listener *l)
+{
+	int half = cpu_count() / 2, i, j;
+	pthread_t watcher[MAX_CPUS];
+	struct pool pool = { };
+	long long us[LOAD + 1];
+
+	for (watched = 0; watched < half; watched++) {
+		int seen = atomic_load(&watching);
+
+		ASSERT_EQ(0, pthread_create(&watcher[watched], NULL, watch, &l->fd));
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&watching) > seen));
+	}
+	ASSERT_EQ(0, pool_start(&pool, l, cpu_count() - half, true, by_accepting));
+	for (i = 0; i < LOAD + 1; i++) {
+		long long begun, took;
+
+		ASSERT_TRUE(pool_asleep(&pool));
+		begun = now_ns();
+		ASSERT_EQ(0, request(l, cpu_id(0), i));
+		took = (now_ns() - begun) / 1000;
+		for (j = i; j > 0 && us[j - 1] > took; j--)
+			us[j] = us[j - 1];
+		us[j] = took;
+	}
+	ASSERT_EQ(0, pool_stop(&pool));
+	ASSERT_EQ(0, pool_error(&pool));
+	for (i = 0; i < half; i++) {
+		pthread_cancel(watcher[i]);
+		pthread_join(watcher[i], NULL);
+	}
+	return us[LOAD / 2];
+}
+
+/* However many watch, and never accept, on however many CPUs: who waits is woken at once. */
+FS_TEST(steal, watched_by_many)
+{
+	long long plain, spawned;
+	struct listener l;
+
+	FS_NEED_CPUS(4);
+	self->pool.init = NULL;
+	ASSERT_EQ(0, listener_open(&l, variant->fam, variant->flags, false));
+	plain = watched_us(_metadata, &l);
+	close(l.fd);
+	spawned = watched_us(_metadata, &self->l);
+	TH_LOG("a request took %lld us, with a plain socket %lld", spawned, plain);
+	/* At a tick of the clock it would be more than 8 ms later. */
+	EXPECT_GT(2 * plain + 6000, spawned);
 }
 
 /* How many a worker may answer: ids that no client has. */
@@ -341,6 +400,67 @@ FS_TEST(steal, not_what_is_quick)
 	}
 	/* A machine that stands still for two ticks makes one late. */
 	EXPECT_GE(LOAD, stolen());
+	ASSERT_EQ(0, pool_stop(&self->pool));
+	ASSERT_EQ(0, pool_error(&self->pool));
+}
+
+static void by_ring(struct worker *w)
+{
+	worker_by_uring(w, 0);
+}
+
+/* And so are rings, of which no task is woken. */
+FS_TEST(steal, not_what_a_ring_takes)
+{
+	int i;
+
+	if (!have_uring())
+		FS_SKIP("io_uring");
+	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_ring));
+	for (i = 0; i < 4 * LOAD; i++) {
+		ASSERT_TRUE(pool_asleep(&self->pool));
+		ASSERT_EQ(0, request(&self->l, cpu_id(i), i));
+	}
+	EXPECT_GE(LOAD, stolen());
+	ASSERT_TRUE(pool_asleep(&self->pool));
+	ASSERT_EQ(0, pool_stop(&self->pool));
+	ASSERT_EQ(0, pool_error(&self->pool));
+}
+
+/* Worker 0 executes another program once it serves its CPU, and goes on. */
+static void by_executing(struct worker *w)
+{
+	char fd[16];
+
+	if (w->index) {
+		by_spinning(w);
+		return;
+	}
+	consumer(w->lfd, EPOLLIN);
+	worker_ready(w);
+	while (!atomic_load(&w->pool->sh->go))
+		sleep_ms(1);
+	snprintf(fd, sizeof(fd), "%d", w->lfd);
+	fcntl(w->lfd, F_SETFD, 0);
+	execl("./fstool", "fstool", "work", fd, NULL);
+	worker_fail(w, -errno);
+}
+
+/* Nor what is taken by who has executed another program: it serves its CPU as before. */
+FS_TEST(steal, not_what_another_program_takes)
+{
+	int i;
+
+	manner = SPINS;
+	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_executing));
+	atomic_store(&self->pool.sh->go, 1);
+	for (i = 0; i < 4 * LOAD; i++) {
+		ASSERT_TRUE(pool_asleep(&self->pool));
+		ASSERT_EQ(0, request(&self->l, cpu_id(0), i));
+	}
+	EXPECT_GE(LOAD, stolen());
+	/* It counts in nothing that is shared. */
+	ASSERT_EQ(0, pool_kill(&self->pool, 0));
 	ASSERT_EQ(0, pool_stop(&self->pool));
 	ASSERT_EQ(0, pool_error(&self->pool));
 }

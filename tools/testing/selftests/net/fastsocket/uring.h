@@ -111,4 +111,57 @@ static inline void uring_close(struct uring *u)
 	close(u->fd);
 }
 
+static inline bool have_uring(void)
+{
+	struct uring u;
+	int ret = uring_open(&u);
+
+	uring_close(&u);
+	return !ret;
+}
+
+/* A worker that has a ring. */
+static inline void worker_by_uring(struct worker *w, int ioprio)
+{
+	struct io_uring_cqe cqe;
+	bool armed = false;
+	struct uring u;
+	int ret;
+
+	ret = uring_open(&u);
+	if (ret)
+		worker_fail(w, ret);
+	if (!ret) {
+		ret = uring_accept(&u, w->lfd, ioprio);
+		if (ret)
+			worker_fail(w, ret);
+		armed = true;
+	}
+	worker_ready(w);
+	while (!w->stop) {
+		if (!armed)
+			ret = uring_accept(&u, w->lfd, ioprio);
+		armed = true;
+		if (!ret)
+			ret = uring_wait(&u, &cqe);
+		if (ret)
+			worker_fail(w, ret);
+		else
+			worker_serve(w, cqe.res);
+		if (!ret && !(cqe.flags & IORING_CQE_F_MORE))
+			armed = false;
+	}
+	/* Closing the ring would leave it accepting for a while. */
+	if (armed && !ret)
+		ret = uring_cancel(&u);
+	while (armed && !ret) {
+		ret = uring_wait(&u, &cqe);
+		if (!ret && !cqe.user_data && cqe.res >= 0)
+			worker_serve(w, cqe.res);
+		if (!cqe.user_data && !(cqe.flags & IORING_CQE_F_MORE))
+			armed = false;
+	}
+	uring_close(&u);
+}
+
 #endif /* FASTSOCKET_SELFTEST_URING_H */

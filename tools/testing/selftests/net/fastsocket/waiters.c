@@ -183,66 +183,14 @@ static void by_shared_oneshot(struct worker *w)
 	epoll_loop(w, EPOLLIN | EPOLLONESHOT, w->pool->epfd);
 }
 
-static void uring_loop(struct worker *w, int ioprio)
-{
-	struct io_uring_cqe cqe;
-	bool armed = false;
-	struct uring u;
-	int ret;
-
-	ret = uring_open(&u);
-	if (ret)
-		worker_fail(w, ret);
-	if (!ret) {
-		ret = uring_accept(&u, w->lfd, ioprio);
-		if (ret)
-			worker_fail(w, ret);
-		armed = true;
-	}
-	worker_ready(w);
-	while (!w->stop) {
-		if (!armed)
-			ret = uring_accept(&u, w->lfd, ioprio);
-		armed = true;
-		if (!ret)
-			ret = uring_wait(&u, &cqe);
-		if (ret)
-			worker_fail(w, ret);
-		else
-			worker_serve(w, cqe.res);
-		if (!ret && !(cqe.flags & IORING_CQE_F_MORE))
-			armed = false;
-	}
-	/* Closing the ring would leave it accepting for a while. */
-	if (armed && !ret)
-		ret = uring_cancel(&u);
-	while (armed && !ret) {
-		ret = uring_wait(&u, &cqe);
-		if (!ret && !cqe.user_data && cqe.res >= 0)
-			worker_serve(w, cqe.res);
-		if (!cqe.user_data && !(cqe.flags & IORING_CQE_F_MORE))
-			armed = false;
-	}
-	uring_close(&u);
-}
-
 static void by_uring(struct worker *w)
 {
-	uring_loop(w, 0);
+	worker_by_uring(w, 0);
 }
 
 static void by_uring_multishot(struct worker *w)
 {
-	uring_loop(w, IORING_ACCEPT_MULTISHOT);
-}
-
-static bool have_uring(void)
-{
-	struct uring u;
-	int ret = uring_open(&u);
-
-	uring_close(&u);
-	return !ret;
+	worker_by_uring(w, IORING_ACCEPT_MULTISHOT);
 }
 
 #define run_pool(loop, flags, shared_events, nr) do {			\
