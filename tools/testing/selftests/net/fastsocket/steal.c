@@ -458,7 +458,8 @@ FS_TEST(steal, not_what_another_program_takes)
 		ASSERT_TRUE(pool_asleep(&self->pool));
 		ASSERT_EQ(0, request(&self->l, cpu_id(0), i));
 	}
-	EXPECT_GE(LOAD, stolen());
+	TH_LOG("%lld were stolen", stolen());
+	EXPECT_GE(LOAD / 2, stolen());
 	/* It counts in nothing that is shared. */
 	ASSERT_EQ(0, pool_kill(&self->pool, 0));
 	ASSERT_EQ(0, pool_stop(&self->pool));
