@@ -19,8 +19,8 @@ use kernel::{
 };
 
 use super::{
-    prim::{fence, Ordering},
-    protocol::Queue as _,
+    protocol::{self, Helped as _, Queue as _},
+    queue::Queue,
     slot::Slot,
     slots::Slots,
     stamp::Stamp,
@@ -173,25 +173,15 @@ impl Help {
 
     /// Lets whoever is idle take from a slot, and wakes one; `told` is whether somebody who waits there was woken, and
     /// may have looked before that. Any context.
-    ///
-    /// If all are busy, all will look before they sleep: there is no need to call again before the queue was empty.
     pub(crate) fn call(&self, slots: &Slots, slot: &Slot, told: bool, guard: &rcu::Guard) {
-        slot.set_loaded(true);
-        self.loaded.set(slot.cpu(), true);
-        if !told && slot.are_all_busy() && slot.queue().length() > 1 {
-            return;
-        }
-        let helps = (told && self.helps(slot.wake(self.enough())))
-            || self.wake_idle(slots, slot, guard)
-            || self.helps(WaitQueue::wake_at(slot.socket(), slot.cpu(), guard));
-        slot.set_all_busy(!helps);
-        if helps {
-            self.called.store(true, Relaxed);
-        }
-        // Who was quicker did not find it loaded; nor may have who looked just when it was not.
-        if !slot.has_some() && self.settle(slot) {
-            self.wake_idle(slots, slot, guard);
-        }
+        let call = Call {
+            help: self,
+            slots,
+            slot,
+            told,
+            guard,
+        };
+        call.call();
     }
 
     /// Who was called did not come. Softirq.
@@ -240,24 +230,14 @@ impl Help {
     /// The last connection was taken from a slot that was loaded. Any context.
     #[inline]
     pub(crate) fn calm(&self, slots: &Slots, slot: &Slot) {
-        if self.settle(slot) {
-            // Who was woken for it meanwhile may have found the slot not loaded.
-            self.call(slots, slot, false, &rcu::Guard::new());
-        }
-    }
-
-    /// A slot is not loaded any more. Returns whether it is, since one came meanwhile.
-    fn settle(&self, slot: &Slot) -> bool {
-        slot.set_loaded(false);
-        self.loaded.set(slot.cpu(), false);
-        // Pairs with the one in `look_after()`: one that came meanwhile is seen, or has found it not loaded.
-        fence(Ordering::SeqCst);
-        let some = slot.has_some();
-        if some {
-            slot.set_loaded(true);
-            self.loaded.set(slot.cpu(), true);
-        }
-        some
+        let call = Call {
+            help: self,
+            slots,
+            slot,
+            told: false,
+            guard: &rcu::Guard::new(),
+        };
+        call.calm();
     }
 
     /// Somebody who was woken to help has done something else: wakes another, for each slot where something waits.
@@ -266,6 +246,43 @@ impl Help {
         let guard = rcu::Guard::new();
         for slot in self.loaded(slots).filter(|slot| slot.has_some()) {
             self.call(slots, slot, false, &guard);
+        }
+    }
+}
+
+/// A call for help.
+struct Call<'a> {
+    help: &'a Help,
+    slots: &'a Slots,
+    slot: &'a Slot,
+    told: bool,
+    guard: &'a rcu::Guard,
+}
+
+impl protocol::Helped for Call<'_> {
+    type Queue = Queue;
+
+    fn queue(&self) -> &Queue {
+        self.slot.queue()
+    }
+
+    fn set_loaded(&self, loaded: bool) {
+        self.slot.set_loaded(loaded);
+        self.help.loaded.set(self.slot.cpu(), loaded);
+    }
+
+    /// If all are busy, all will look before they sleep: there is no need to search again before the queue was empty.
+    fn wake_one(&self) {
+        let Self { help, slot, .. } = self;
+        if !self.told && slot.are_all_busy() && slot.queue().length() > 1 {
+            return;
+        }
+        let helps = (self.told && help.helps(slot.wake(help.enough())))
+            || help.wake_idle(self.slots, slot, self.guard)
+            || help.helps(WaitQueue::wake_at(slot.socket(), slot.cpu(), self.guard));
+        slot.set_all_busy(!helps);
+        if helps {
+            help.called.store(true, Relaxed);
         }
     }
 }

@@ -7,6 +7,8 @@
 //! What happens to a connection, on any CPU at any time:
 //!
 //! - It *arrives* in a slot's queue, a timer looks after it, and the tasks that wait at the slot are woken.
+//! - If none of them comes, help is *called*: the slot is loaded, and somebody who is idle is woken. Who takes the
+//!   last one from a slot that is loaded *calms* it.
 //! - A task *takes* it. A task that is about to sleep registers first, at its slot and at the socket; then
 //!   it looks once more, at slots first and at the socket's own queue last.
 //! - The timer *pushes* it to the socket's own queue, and wakes those who wait there.
@@ -214,6 +216,55 @@ pub(crate) trait Slot {
         }
         self.arm();
         pushed
+    }
+}
+
+/// A queue from which others may take while it is *loaded*, since whoever serves it does not come.
+pub(crate) trait Helped {
+    /// The queue.
+    type Queue: Queue;
+
+    /// Returns the queue.
+    fn queue(&self) -> &Self::Queue;
+
+    /// Says whether others may take from it: those who look elsewhere see that.
+    fn set_loaded(&self, loaded: bool);
+
+    /// Wakes one who is idle, if there is one: he looks at what is loaded before he sleeps again.
+    fn wake_one(&self);
+
+    /// A connection waits, and nobody comes for it.
+    fn call(&self) {
+        self.set_loaded(true);
+        // Pairs with the barrier of who is about to sleep: he is seen to be idle, or sees that it is loaded.
+        fence(Ordering::SeqCst);
+        self.wake_one();
+        // Who was quicker did not find it loaded.
+        if self.queue().is_empty() && self.settle() {
+            fence(Ordering::SeqCst);
+            self.wake_one();
+        }
+    }
+
+    /// The last one was taken from it.
+    #[inline]
+    fn calm(&self) {
+        if self.settle() {
+            // Who was woken for that one may have looked while it was not loaded.
+            self.call();
+        }
+    }
+
+    /// It is not loaded any more. Returns whether it is, since one came meanwhile.
+    fn settle(&self) -> bool {
+        self.set_loaded(false);
+        // Pairs with the one in `look_after`: one that came meanwhile is seen, or has found it not loaded.
+        fence(Ordering::SeqCst);
+        let some = !self.queue().is_empty();
+        if some {
+            self.set_loaded(true);
+        }
+        some
     }
 }
 

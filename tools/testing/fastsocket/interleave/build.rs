@@ -160,6 +160,30 @@ const MUTANTS: &[Mutant] = &[
         ),
         ("A_CONSUMER_IS_INTERRUPTED", SLEEPS),
     ),
+    // Help.
+    mutant(
+        "calls_without_a_fence",
+        (
+            PROTOCOL,
+            "or sees that it is loaded.\n        fence(Ordering::SeqCst);",
+            "",
+        ),
+        ("HELP_IS_CALLED_IN_TIME", SLEEPS),
+    ),
+    mutant(
+        "calms_and_calls_nobody",
+        (
+            PROTOCOL,
+            "        if self.settle() {\n            // Who was woken for that one may have looked while it was not loaded.\n            self.call();\n        }",
+            "        self.settle();",
+        ),
+        ("HELP_IS_CALLED_IN_TIME", SLEEPS),
+    ),
+    mutant(
+        "calms_and_does_not_look_again",
+        (PROTOCOL, "let some = !self.queue().is_empty();", "let some = false;"),
+        ("HELP_IS_CALLED_IN_TIME", SLEEPS),
+    ),
     // The end.
     mutant(
         "stops_to_listen_last",

@@ -109,5 +109,6 @@ tests! {
     a_push_hides_nothing_from_a_consumer: A_PUSH_HIDES_NOTHING_FROM_A_CONSUMER,
     a_push_hides_nothing_from_others: A_PUSH_HIDES_NOTHING_FROM_OTHERS,
     an_idle_consumer_steals: AN_IDLE_CONSUMER_STEALS,
+    help_is_called_in_time: HELP_IS_CALLED_IN_TIME,
     nothing_is_left_behind_at_the_end: NOTHING_IS_LEFT_BEHIND_AT_THE_END,
 }

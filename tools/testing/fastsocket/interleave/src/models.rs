@@ -328,6 +328,27 @@ pub(crate) const AN_IDLE_CONSUMER_STEALS: Scene = Scene {
     },
 };
 
+/// Two come while the one who serves their CPU does something else, and two consumers of others are about to sleep. There
+/// is no timer.
+pub(crate) const HELP_IS_CALLED_IN_TIME: Scene = Scene {
+    preemptions: 1,
+    run: || {
+        let world = World::new(3, 2, NEVER);
+        together(
+            &world,
+            [
+                |world| world.accepts(0, Some(1), 1),
+                |world| world.accepts(1, Some(2), 1),
+                |world| {
+                    world.arrives_and_calls(0, 0);
+                    world.arrives_and_calls(0, 1);
+                },
+            ],
+        );
+        world.has_ended(2);
+    },
+};
+
 /// The socket is closed while one connection arrives, another one is pushed, and a consumer waits.
 pub(crate) const NOTHING_IS_LEFT_BEHIND_AT_THE_END: Scene = Scene {
     preemptions: 1,

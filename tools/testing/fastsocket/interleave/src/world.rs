@@ -7,7 +7,7 @@
 
 use super::{
     prim::{fence, AtomicBool, Ordering},
-    protocol::{self, Length, Queue as _, Slot as _, View as _},
+    protocol::{self, Helped as _, Length, Queue as _, Slot as _, View as _},
 };
 use loom::sync::{atomic, Condvar, Mutex, MutexGuard};
 use std::{
@@ -146,18 +146,22 @@ impl WaitQueue {
 
     /// `skwq_has_sleeper()` and `__wake_up()`: all who wait, of those who wait exclusively so many. They are
     /// removed, as by `autoremove_wake_function()`.
-    fn wake(&self, mut number: u32) {
+    /// Returns how many slept.
+    fn wake(&self, mut number: u32) -> u32 {
+        let mut slept = 0;
         fence(Ordering::SeqCst);
         if !self.active.load(Ordering::Relaxed) {
-            return;
+            return slept;
         }
         self.change(|waiters| {
             waiters.retain(|waiter| {
                 let woken = (!waiter.exclusive || number > 0) && waiter.task.wake();
+                slept += u32::from(woken);
                 number -= u32::from(woken && waiter.exclusive);
                 !(woken && waiter.exclusive)
             });
         });
+        slept
     }
 }
 
@@ -323,6 +327,32 @@ impl protocol::Slot for Slot {
     }
 }
 
+/// `Call` of the kernel's help.rs.
+struct Call<'a> {
+    world: &'a World,
+    slot: &'a Slot,
+}
+
+impl protocol::Helped for Call<'_> {
+    type Queue = Queue;
+
+    fn queue(&self) -> &Queue {
+        &self.slot.queue
+    }
+
+    fn set_loaded(&self, loaded: bool) {
+        self.slot.loaded.store(loaded, Ordering::Relaxed);
+    }
+
+    /// Who seems to be idle, which is looked at without a barrier, is woken.
+    fn wake_one(&self) {
+        let others = self.world.slots.iter();
+        let others = others.filter(|other| !std::ptr::eq(*other, self.slot));
+        let idle = |other: &&Slot| other.waiters.active.load(Ordering::Relaxed);
+        let _ = others.filter(idle).find(|other| other.waiters.wake(1) > 0);
+    }
+}
+
 /// A spawned socket, its slots, and the tasks that know of it.
 pub(crate) struct World {
     pub(crate) socket: Arc<Socket>,
@@ -378,6 +408,19 @@ impl World {
     pub(crate) fn arrives(&self, slot: usize, connection: u32) {
         self.arrives_silently(slot, connection);
         self.slots[slot].waiters.wake(1);
+    }
+
+    /// A softirq: a connection for a slot; help is called if nobody who serves it slept.
+    pub(crate) fn arrives_and_calls(&self, number: usize, connection: u32) {
+        let slot = &self.slots[number];
+        self.arrives_silently(number, connection);
+        if slot.waiters.wake(1) == 0 {
+            self.call(slot).call();
+        }
+    }
+
+    fn call<'a>(&'a self, slot: &'a Slot) -> Call<'a> {
+        Call { world: self, slot }
     }
 
     /// A softirq: a connection for the socket's own queue, as `inet_csk_reqsk_queue_add()` has it.
@@ -582,7 +625,7 @@ impl protocol::View for View<'_> {
     /// How long they have waited is not known here: any may have for long.
     fn take_overdue(&self) -> Option<u32> {
         self.own?;
-        self.others().find_map(|slot| slot.queue.take())
+        self.take_others()
     }
 
     fn take_near(&self) -> Option<u32> {
@@ -590,7 +633,13 @@ impl protocol::View for View<'_> {
     }
 
     fn take_others(&self) -> Option<u32> {
-        self.others().find_map(|slot| slot.queue.take())
+        self.others().find_map(|slot| {
+            let taken = slot.queue.take();
+            if slot.loaded.load(Ordering::Relaxed) && slot.queue.is_empty() && taken.is_some() {
+                self.world.call(slot).calm();
+            }
+            taken
+        })
     }
 
     fn slots_have_some(&self) -> bool {
