@@ -6,8 +6,17 @@
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
+note() { printf '%s\n' "fastsocket: $*" >&2; }
+die() { note "$*"; exit 1; }
+
+# is_6_12 DIR: whether it is a kernel tree of that version.
+is_6_12() { [ "$(sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' "$1/Makefile" 2>/dev/null | paste -sd.)" = 6.12 ]; }
+
 # Another source tree gets a build directory of its own, so that it never mixes with the pinned one.
 if [ -n "${KSRC:-}" ]; then
+	[ -e "$KSRC" ] || die "KSRC=$KSRC does not exist"
+	[ -d "$KSRC" ] || die "KSRC=$KSRC is no directory: unpack it first"
+	is_6_12 "$KSRC" || die "KSRC=$KSRC is not the source of a 6.12.y kernel: its Makefile does not say so"
 	KSRC=$(cd "$KSRC" && pwd -P) || exit 1
 	BUILD=$TOP/build/ksrc-$(printf %s "$KSRC" | sha256sum | cut -c1-8)
 else
@@ -15,9 +24,6 @@ else
 fi
 SRC=$BUILD/linux
 CACHE=${FASTSOCKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fastsocket}
-
-note() { printf '%s\n' "fastsocket: $*" >&2; }
-die() { note "$*"; exit 1; }
 
 # follow WHAT LOG: keep standard input in LOG, and say every few seconds how long it has taken so far, how
 # many of the kernel's build steps there were, and what came last, whether that is new or not.

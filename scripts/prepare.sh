@@ -85,8 +85,7 @@ unpack() {
 		note "unpacking $tarball"
 		progress unpacking unpack.log tar -x -C "$new" --strip-components=1 -f "$tarball"
 	fi
-	[ "$(sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' "$new/Makefile" | paste -sd.)" = 6.12 ] ||
-		die "the source is not a 6.12.y kernel"
+	is_6_12 "$new" || die "the source is not a 6.12.y kernel"
 
 	git -C "$new" init -q -b fastsocket
 	git -C "$new" config gc.auto 0
