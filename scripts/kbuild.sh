@@ -27,6 +27,10 @@ if command -v ccache >/dev/null; then
 	args+=(CC='ccache clang-19')
 fi
 
+[ -e "$BUILD/$kind/vmlinux" ] || case $kind in
+default) need_space "$BUILD/$kind" 3 "the kernel '$kind'" ;;
+vm | debug | stock) need_space "$BUILD/$kind" 1 "the kernel '$kind'" ;;
+esac
 # Two makes in one output directory would spoil each other's work.
 mkdir -p "$BUILD/$kind"
 exec 8>"$BUILD/$kind/.fastsocket.lock"

@@ -25,10 +25,21 @@ fi
 SRC=$BUILD/linux
 CACHE=${FASTSOCKET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fastsocket}
 
+# free_mb FILE: what is free where it is, or nothing on a file system that does not say.
+free_mb() { df -P -BMB "$1" | awk 'NR == 2 && int($2) { print int($4) }'; }
+
+# need_space DIR GB WHAT: refuse to begin what would fill the disk of DIR, or of what DIR will be made in.
+need_space() {
+	local dir=$1 free
+	while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
+	free=$(free_mb "$dir")
+	[ -z "$free" ] || [ "$free" -ge $(($2 * 1000)) ] || die "$3 needs $2 GB in $1, and $free MB are free there"
+}
+
 # follow WHAT LOG: keep standard input in LOG, and say every few seconds how long it has taken so far, how
 # many of the kernel's build steps there were, and what came last, whether that is new or not.
 follow() {
-	local what=$1 every=5 begin=$SECONDS said=$SECONDS steps=0 part line='' last='' status text
+	local what=$1 every=5 begin=$SECONDS said=$SECONDS steps=0 part line='' last='' status text full=''
 	# On a terminal it is one line that changes.
 	[ ! -t 2 ] || every=1
 	while :; do
@@ -36,11 +47,11 @@ follow() {
 		IFS= read -r -t 1 part || status=$?
 		line+=$part
 		if [ $status = 0 ]; then
-			printf '%s\n' "$line"
+			printf '%s\n' "$line" 2>/dev/null || full=1
 			[[ ! $line =~ ^\ \ [A-Z]+\  ]] || steps=$((steps + 1))
 			last=$line line=''
 		elif [ $status -le 128 ]; then
-			printf '%s' "$line"
+			printf '%s' "$line" 2>/dev/null || full=1
 			break
 		fi
 		[ $((SECONDS - said)) -ge $every ] || continue
@@ -51,6 +62,7 @@ follow() {
 		if [ -t 2 ]; then printf '\r\033[Kfastsocket: %s' "$text" >&2; else note "$text"; fi
 	done >"$2"
 	[ ! -t 2 ] || printf '\r\033[K' >&2
+	[ -z "$full" ] || note "$2 is not complete: $(free_mb "$2") MB are free there"
 }
 
 # progress WHAT LOG COMMAND...: run a command that takes long, with what it prints in build/logs/LOG. Of

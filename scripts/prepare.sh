@@ -72,6 +72,7 @@ base_id() { if [ -n "${KSRC:-}" ]; then echo "$KSRC"; else read_base version; fi
 unpack() {
 	local new=$SRC.new tarball
 	rm -rf "$new"
+	need_space "$BUILD" 3 "the kernel's source, with git's copy of it,"
 	mkdir -p "$new"
 	if [ -n "${KSRC:-}" ]; then
 		note "copying $KSRC"

@@ -106,6 +106,7 @@ install_packages() {
 		note "  apt-get update && apt-get install --no-install-recommends ${missing[*]}"
 		exit 1
 	fi
+	[ ${#missing[@]} -lt 20 ] || need_space /usr 3 "what is missing of Debian's packages"
 	note "installing from Debian's archive: ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
 	sources=()
@@ -160,6 +161,7 @@ install_tools() {
 	exec 7>"$CACHE/tools/.lock"
 	flock 7
 	if ! have_bindgen; then
+		need_space "$CACHE/tools" 1 "bindgen's build"
 		note "installing bindgen $BINDGEN from crates.io into $CACHE/tools (some minutes)"
 		PATH=/usr/bin:/bin:$PATH CARGO_TARGET_DIR='' RUSTFLAGS='' progress bindgen bindgen.log \
 			env -u CARGO_TARGET_DIR -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc \

@@ -20,13 +20,19 @@ export PATH=/usr/bin:/bin:$CACHE/tools/bin:$PATH CARGO_TARGET_DIR=$TOP/build/car
 export LIBCLANG_PATH=${LIBCLANG_PATH:-/usr/lib/llvm-19/lib}
 unset RUSTUP_TOOLCHAIN RUSTC RUSTFLAGS MAKEFLAGS MFLAGS
 case ${1:-build} in
-build) exec cargo build --release --locked --workspace ;;
+build)
+	[ -e build/cargo/release/libfsocket.so ] || need_space "$CARGO_TARGET_DIR" 1 "what cargo builds"
+	exec cargo build --release --locked --workspace
+	;;
 static)
 	# With --target, so that what runs at build time is not meant.
 	export RUSTFLAGS='-C target-feature=+crt-static'
 	exec cargo build --release --locked --target x86_64-unknown-linux-gnu -p coherence-workload -p fastsocket-shapes
 	;;
-test) exec cargo test --locked --workspace ;;
+test)
+	[ -e build/cargo/debug ] || need_space "$CARGO_TARGET_DIR" 2 "what cargo builds for its tests"
+	exec cargo test --locked --workspace
+	;;
 clippy) exec cargo clippy --locked --workspace --all-targets -- -D warnings ;;
 fmt-check) exec cargo fmt --all --check -- --color=never ;;
 fmt) exec cargo fmt --all ;;
