@@ -25,7 +25,7 @@ OVERRIDES = $(foreach v,$(filter-out $(OWN_VARS),$(.VARIABLES)),$(if $(filter co
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(shell nproc))
 kbuild = scripts/kbuild.sh $(1) -j$(JOBS) $(OVERRIDES)
 
-OWN := all help setup prepare defconfig kernel vm debug stock tools boot demo test soak kunit bench bench-quick \
+OWN := all help setup ready ready-to-build prepare defconfig kernel vm debug stock tools boot demo test soak kunit bench bench-quick \
        bench-live lint format rust-analyzer patch export-patches objsize helpconfig clean distclean
 
 PHONY := $(OWN)
@@ -35,7 +35,13 @@ PHONY := $(OWN)
 setup:
 	$(Q)scripts/setup.sh
 
-prepare:
+# What is missing is said before anything is unpacked.
+ready:
+	$(Q)scripts/setup.sh --check
+ready-to-build:
+	$(Q)scripts/setup.sh --check build
+
+prepare: ready-to-build
 	$(Q)scripts/prepare.sh
 
 export-patches:
@@ -65,7 +71,7 @@ vm debug: prepare
 stock: vm
 	$(Q)scripts/stock.sh
 
-tools:
+tools: ready-to-build
 	$(Q)scripts/tools.sh build
 	$(Q)scripts/tools.sh static
 
@@ -78,7 +84,7 @@ $(HANDED): prepare
 
 # --- running -------------------------------------------------------------------------------------
 
-boot: $(BOOT_KIND) tools
+boot: ready $(BOOT_KIND) tools
 	$(Q)scripts/vm.sh -k $(BOOT_KIND) -c $(CPUS) -m $(MEM) $(if $(value RUN),-- $(call squote,$(value RUN)))
 
 # The commands that a newcomer gives do all the set-up themselves.
@@ -106,7 +112,7 @@ bench-live: setup $(if $(filter host,$(WHERE)),,vm) tools
 
 # --- looking after the code ----------------------------------------------------------------------
 
-lint: prepare
+lint: ready prepare
 	$(Q)scripts/lint.sh
 
 format:

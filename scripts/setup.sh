@@ -8,7 +8,7 @@
 # clone, not into the system.
 # Elsewhere, or without root, it says exactly what is missing.
 #
-# setup.sh --check: only look, quickly; end 1 and say what is missing.
+# setup.sh --check [build]: only look, quickly; end 1 and say what is missing, of all or of what builds.
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -17,14 +17,17 @@ set -euo pipefail
 BINDGEN=0.73.2
 VIRTME_NG=1.42
 
-PACKAGES=(
-	# the kernel's source, pinned by BASE where the archive still has it
-	"$(read_base package)"
+BUILD_PACKAGES=(
 	# the kernel's build
 	bc bison ccache clang-19 cpio file flex git kmod libc6-dev libclang-19-dev libelf-dev libssl-dev
 	lld-19 llvm-19 make perl pkg-config python3 rsync xz-utils
 	# Rust: compiler, its sources, cargo, rustfmt and clippy, always of one version
 	cargo-web rust-web-clippy rust-web-src rustc-web rustfmt-web
+)
+PACKAGES=(
+	# the kernel's source, pinned by BASE where the archive still has it
+	"$(read_base package)"
+	"${BUILD_PACKAGES[@]}"
 	# the guest
 	busybox-static python3-venv qemu-system-x86
 	# tests and demo
@@ -38,11 +41,10 @@ DAEMONS=(nginx haproxy lighttpd)
 # Debian 12's QEMU is older than scripts/lib.sh would have it; its backports are for this alone.
 BACKPORTS=bookworm-backports
 
+# missing_packages PACKAGE...: those that are not installed.
 missing_packages() {
-	local p
-	for p in "${PACKAGES[@]}"; do
-		dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok' || echo "$p"
-	done
+	LC_ALL=C comm -13 <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+		sed -n 's/^installed //p' | LC_ALL=C sort -u) <(printf '%s\n' "$@" | LC_ALL=C sort -u)
 }
 
 have_bindgen() { [ "$("$CACHE/tools/bin/bindgen" --version 2>/dev/null)" = "bindgen $BINDGEN" ]; }
@@ -63,19 +65,23 @@ elsewhere() {
 	END
 }
 
+# check all|build
 check() {
-	local missing=() tool
+	local missing=() as='' tool tools=(clang-19 ld.lld-19 rustc cargo flex bison bc cpio rsync) packages=("${BUILD_PACKAGES[@]}")
+	if [ "$1" = all ]; then packages=("${PACKAGES[@]}") tools+=(qemu-system-x86_64 busybox); fi
 	if command -v dpkg-query >/dev/null && debian12; then
-		mapfile -t missing < <(missing_packages)
+		mapfile -t missing < <(missing_packages "${packages[@]}")
 	else
-		for tool in clang-19 ld.lld-19 rustc cargo flex bison bc cpio rsync qemu-system-x86_64 busybox; do
+		for tool in "${tools[@]}"; do
 			command -v "$tool" >/dev/null || missing+=("$tool")
 		done
 	fi
+	[ ${#missing[@]} = 0 ] || [ "$(id -u)" = 0 ] || as=' as root, and then'
 	have_bindgen || missing+=("bindgen $BINDGEN")
-	have_vng || missing+=("virtme-ng $VIRTME_NG")
+	[ "$1" = build ] || have_vng || missing+=("virtme-ng $VIRTME_NG")
 	[ ${#missing[@]} = 0 ] && return
 	note "missing: ${missing[*]}"
+	note "run 'make setup'$as as $(id -un) (bindgen and virtme-ng are each user's own, in $CACHE)"
 	return 1
 }
 
@@ -99,7 +105,7 @@ remove_archive() {
 
 install_packages() {
 	local missing policy=/usr/sbin/policy-rc.d ours='' new=() d base sources
-	mapfile -t missing < <(missing_packages)
+	mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if [ "$(id -u)" != 0 ]; then
 		note "not root, and these packages are missing; run as root:"
@@ -174,8 +180,12 @@ install_tools() {
 	fi
 }
 
+usage() { die "usage: setup.sh [--check [build]]"; }
+
 case ${1:-} in
---check) check ;;
+--check)
+	case ${2:-all} in all | build) check "${2:-all}" ;; *) usage ;; esac
+	;;
 '')
 	if debian12; then
 		install_packages
@@ -185,8 +195,8 @@ case ${1:-} in
 		exit 1
 	fi
 	install_tools
-	check
+	check all
 	note "everything is installed"
 	;;
-*) die "usage: setup.sh [--check]" ;;
+*) usage ;;
 esac

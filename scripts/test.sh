@@ -25,7 +25,7 @@ set -uo pipefail
 cd "$TOP" || exit 1
 exec </dev/null
 
-"$TOP/scripts/setup.sh" --check || die "run 'make setup' first"
+"$TOP/scripts/setup.sh" --check || exit 1
 
 dir=tools/testing/fastsocket/suites
 suites=("$@")
