@@ -71,6 +71,8 @@ progress() {
 	local what=$1 log=$BUILD/logs/$2 status
 	shift 2
 	mkdir -p "$BUILD/logs"
+	# It may be root's, of a setup in this user's clone.
+	rm -f "$log"
 	# With pipefail or without.
 	"$@" 2>&1 </dev/null | follow "$what" "$log" && status=${PIPESTATUS[0]} || status=${PIPESTATUS[0]}
 	if [ "$status" = 0 ]; then

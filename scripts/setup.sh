@@ -187,6 +187,9 @@ case ${1:-} in
 	case ${2:-all} in all | build) check "${2:-all}" ;; *) usage ;; esac
 	;;
 '')
+	mkdir -p "$BUILD/logs"
+	# Root may do this for a user, who builds in the same clone.
+	[ "$(id -u)" != 0 ] || chown --reference="$TOP" "$TOP/build" "$BUILD" "$BUILD/logs"
 	if debian12; then
 		install_packages
 		install_new_qemu
