@@ -103,8 +103,16 @@ remove_archive() {
 	[ ${#sources[@]} = 0 ] || rm -r "$(dirname "${sources[1]#*=}")"
 }
 
+# update_lists PACKAGE...: apt takes an archive that it cannot reach for a warning. It is one for us if the
+# packages can be had all the same: the system may have other archives.
+update_lists() {
+	progress "apt-get update" apt-update.log apt-get -q "${sources[@]}" -o APT::Update::Error-Mode=any update ||
+		apt-get -q -s "${sources[@]}" install "$@" >/dev/null 2>&1 ||
+		die "without what apt-get update did not get, not all of these can be had: $*"
+}
+
 install_packages() {
-	local missing policy=/usr/sbin/policy-rc.d ours='' new=() d base sources
+	local missing policy=/usr/sbin/policy-rc.d ours='' new=() known d base sources
 	mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if [ "$(id -u)" != 0 ]; then
@@ -116,12 +124,13 @@ install_packages() {
 	note "installing from Debian's archive: ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
 	sources=()
-	progress "apt-get update" apt-update.log apt-get -q update
 	base=$(read_base package)
+	mapfile -t known < <(printf '%s\n' "${missing[@]}" | grep -vxF "$base")
+	update_lists "${known[@]}"
 	# A system without the security archive, where Debian keeps the kernel's source.
 	if ! apt-cache show "$base" >/dev/null 2>&1; then
 		add_archive debian-security bookworm-security
-		progress "apt-get update" apt-update.log apt-get -q "${sources[@]}" update
+		update_lists "${missing[@]}"
 	fi
 
 	for d in "${DAEMONS[@]}"; do
