@@ -32,9 +32,11 @@ fi
 
 # --- 1. the base ---------------------------------------------------------------------------------
 
+in_lists() { apt-cache madison "$pkg" | grep -F " $ver " >/dev/null; }
+
 # Print the path of the pinned tarball: where the package puts it, or the cache, or the archive.
 find_tarball() {
-	local pkg ver name sum f deb tmp
+	local pkg ver name sum f deb tmp lists wanted
 	pkg=$(read_base package) ver=$(read_base version)
 	name=$(read_base tarball) sum=$(read_base sha256)
 
@@ -48,12 +50,24 @@ find_tarball() {
 
 	command -v apt-get >/dev/null ||
 		die "no $name (sha256 $sum) here; unpack a 6.12.y kernel yourself and set KSRC=/path/to/it"
-	note "downloading $pkg $ver"
+	# That it is gone can be said if the archive was asked just now. Only root can do that.
+	lists="apt's lists have no"
+	if ! in_lists && [ "$(id -u)" = 0 ] &&
+		progress "apt-get update" apt-update.log apt-get -q -o APT::Update::Error-Mode=any update; then
+		lists="the archive no longer has"
+	fi
+	[ -n "$(apt-cache madison "$pkg")" ] ||
+		die "apt knows no $pkg: run 'make setup' as root, or set KSRC=/path/to/linux-6.12.y"
+	wanted=$pkg=$ver
+	if ! in_lists; then
+		note "$lists $pkg $ver, which the patches were made on: taking the newest"
+		wanted=$pkg sum=
+	fi
 	tmp=$(mktemp -d "$CACHE/download.XXXXXX")
-	if ! (cd "$tmp" && progress "$pkg $ver" download.log apt-get -q download "$pkg=$ver"); then
-		note "the archive no longer has $pkg $ver, which the patches were made on: taking its newest"
-		(cd "$tmp" && progress "$pkg" download.log apt-get -q download "$pkg") || die "cannot download $pkg"
-		sum=
+	note "downloading $wanted"
+	if ! (cd "$tmp" && progress "$pkg" download.log apt-get -q download "$wanted"); then
+		rm -rf "$tmp"
+		die "cannot download $wanted: if apt's lists are old, run 'apt-get update' as root"
 	fi
 	deb=("$tmp"/*.deb)
 	dpkg-deb --fsys-tarfile "${deb[0]}" | tar -xO "./usr/src/$name" >"$tmp/$name"
