@@ -22,6 +22,11 @@ BOOT_KIND := $(if $(filter 1,$(DEBUG)),debug,vm)
 OWN_VARS := KIND KSRC CPUS MEM RUN DEBUG SYMBOLS WHERE ROUNDS REQUESTS RUN_SECONDS FASTSOCKET_CACHE
 squote = '$(subst ','\'',$(1))'
 OVERRIDES = $(foreach v,$(filter-out $(OWN_VARS),$(.VARIABLES)),$(if $(filter command,$(origin $v)),$v=$(call squote,$($v))))
+# No other compiler has Rust: it would be found out after minutes, if at all.
+$(if $(filter command,$(origin CC)),$(if $(findstring clang,$(CC)),,\
+  $(error CC=$(CC): clang/LLVM is required, since the kernel has Rust in it)))
+$(if $(filter command,$(origin LLVM)),$(if $(filter-out 0,$(LLVM)),,\
+  $(error LLVM=$(LLVM): clang/LLVM is required, since the kernel has Rust in it)))
 JOBS = $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(shell nproc))
 kbuild = scripts/kbuild.sh $(1) -j$(JOBS) $(OVERRIDES)
 
