@@ -10,4 +10,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 kind=${1:?usage: build.sh KIND [make arguments]}
+# How many steps the whole takes, which kbuild does not say.
+STEPS=''
+[ -e "$BUILD/$kind/vmlinux" ] || case $kind in vm | debug) STEPS=2300 ;; esac
 progress "kernel $kind" "build-$kind.log" "$TOP/scripts/kbuild.sh" "$@"

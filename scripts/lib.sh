@@ -36,11 +36,15 @@ need_space() {
 	[ -z "$free" ] || [ "$free" -ge $(($2 * 1000)) ] || die "$3 needs $2 GB in $1, and $free MB are free there"
 }
 
+# say_progress TEXT, end_progress: on a terminal it is one line that changes.
+say_progress() { if [ -t 2 ]; then printf '\r\033[Kfastsocket: %s' "$1" >&2; else note "$1"; fi; }
+end_progress() { [ ! -t 2 ] || printf '\r\033[K' >&2; }
+
 # follow WHAT LOG: keep standard input in LOG, and say every few seconds how long it has taken so far, how
-# many of the kernel's build steps there were, and what came last, whether that is new or not.
+# many of the kernel's build steps there were, of about so many where STEPS says that, and what came last,
+# whether that is new or not.
 follow() {
 	local what=$1 every=5 begin=$SECONDS said=$SECONDS steps=0 part line='' last='' status text full=''
-	# On a terminal it is one line that changes.
 	[ ! -t 2 ] || every=1
 	while :; do
 		status=0
@@ -57,11 +61,11 @@ follow() {
 		[ $((SECONDS - said)) -ge $every ] || continue
 		said=$SECONDS
 		text="$what: $((said - begin)) s"
-		[ $steps = 0 ] || text+=", $steps steps"
+		[ $steps = 0 ] || text+=", $steps${STEPS:+ of about $STEPS} steps"
 		[ -z "$line$last" ] || text+=": $(sed -E 's/[[:space:]]+/ /g; s/^ //; s/ $//; s/(.{60}).*/\1/' <<<"${line:-$last}")"
-		if [ -t 2 ]; then printf '\r\033[Kfastsocket: %s' "$text" >&2; else note "$text"; fi
+		say_progress "$text"
 	done >"$2"
-	[ ! -t 2 ] || printf '\r\033[K' >&2
+	end_progress
 	[ -z "$full" ] || note "$2 is not complete: $(free_mb "$2") MB are free there"
 }
 
