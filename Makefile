@@ -147,6 +147,7 @@ distclean:
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
+	@echo; cd tools/testing/fastsocket/suites && echo SUITES: [0-9]*.sh | sed 's/\.sh//g'
 
 #: Fastsocket for Linux 6.12, in Rust
 #:

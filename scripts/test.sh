@@ -35,7 +35,7 @@ fi
 suites=("${suites[@]##*/}")
 suites=("${suites[@]%.sh}")
 for suite in "${suites[@]}"; do
-	[ -x "$dir/$suite.sh" ] || die "there is no suite $suite"
+	[ -x "$dir/$suite.sh" ] || die "there is no suite $suite: there are $(cd $dir && echo [0-9]*.sh | sed 's/\.sh//g')"
 done
 # Long enough for a machine that has other work as well; what has to end sooner says so (.ci/run).
 limit=7200 all=10800 took=$CACHE/test.seconds
