@@ -68,15 +68,25 @@ run() {
 	mv "$suite.end.new" "$suite.end"
 }
 
-# show SUITE: what it prints, until it has ended.
+# show SUITE: what it prints, until it has ended, and while it prints nothing, for how long it runs.
 show() {
-	local ended=''
+	local ended='' begin=$SECONDS said=$SECONDS every=10 size shown=0
+	[ ! -t 2 ] || every=1
 	while [ -z "$ended" ]; do
-		[ ! -e "$1.end" ] || ended=1
-		# From where it was the last time.
-		tr -d '\r' <&3
+		[ ! -e "$1.end" ] && kill -0 "$running" 2>/dev/null || ended=1
+		size=$(stat -L -c %s /dev/fd/3)
+		if [ "$size" != "$shown" ]; then
+			end_progress
+			# From where it was the last time.
+			tr -d '\r' <&3
+			shown=$size said=$SECONDS
+		elif [ $((SECONDS - said)) -ge $every ]; then
+			say_progress "$1: $((SECONDS - begin)) s"
+			said=$SECONDS
+		fi
 		[ -n "$ended" ] || sleep 1
 	done 3<"$1.log"
+	end_progress
 }
 
 # count SUITE STATUS: add its tests to the sums.
@@ -105,7 +115,7 @@ time_table() {
 	local suite status seconds
 	printf '# %-52s %8s %8s\n' 'time in seconds' all 'of CPUs'
 	for suite in "${suites[@]}"; do
-		read -r status seconds <"$suite.end"
+		read -r status seconds 2>/dev/null <"$suite.end" || continue
 		sed -n 's/^[# ]*time: //p' "$suite.log" | awk -v suite="$suite" -v seconds="$seconds" '
 			{ n = $0; sub(/^[0-9]+ [0-9]+ [0-9]+ /, "", n); used += $2 + $3
 			  line[NR] = sprintf("#   %-50s %8d %8d", substr(n, 1, 50), $1, $2 + $3) }
@@ -121,7 +131,8 @@ for suite in "${suites[@]}"; do
 	run "$suite" &
 	running=$!
 	show "$suite"
-	read -r status seconds <"$suite.end"
+	# Not there on a full disk.
+	read -r status seconds 2>/dev/null <"$suite.end" || status=1 seconds=0
 	count "$suite" "$status"
 	echo "# suite $suite: $counted, $seconds s"
 	running=''

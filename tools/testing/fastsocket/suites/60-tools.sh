@@ -74,7 +74,7 @@ END
 
 log=$BUILD/logs/bench-live.out
 if [ -r "$BUILD/vm/arch/x86/boot/bzImage" ]; then
-	CPUS=4 ROUNDS=1 REQUESTS=200 scripts/bench-live.sh 2>&1 | tr -d '\r' | tee "$log" | comment
+	CPUS=4 ROUNDS=1 REQUESTS=200 scripts/bench-live.sh 2>&1 | sed -u 's/\r//g' | tee "$log" | comment
 	status=${PIPESTATUS[0]}
 	if [ "$status" = 0 ]; then ok "bench-live"; else not_ok "bench-live: $(guest_status "$status")"; fi
 	ratio='[0-9]+\.[0-9]+ \([0-9.]+ \.\. [0-9.]+\)'
