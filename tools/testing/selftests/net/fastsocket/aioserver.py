@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # aioserver.py PORT WORKERS: a server of HTTP by asyncio, whose workers are
-# forked, and share a listening socket.
+# forked, and share a listening socket. With "fd" for PORT it is the first that
+# a service manager has handed over.
 
 import asyncio
 import os
@@ -30,11 +31,14 @@ async def serve(listener):
 
 
 def main():
-    port, workers = int(sys.argv[1]), int(sys.argv[2])
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("", port))
-    listener.listen(1024)
+    port, workers = sys.argv[1], int(sys.argv[2])
+    if port == "fd":
+        listener = socket.socket(fileno=3)
+    else:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("", int(port)))
+        listener.listen(1024)
     pids = []
     for _ in range(workers):
         pid = os.fork()
