@@ -99,7 +99,8 @@ demo: setup vm tools
 test: setup
 	$(Q)scripts/test.sh $(SUITES)
 
-soak: setup
+soak:
+	$(Q)FASTSOCKET_SOAK=1 scripts/setup.sh
 	$(Q)FASTSOCKET_SOAK=1 scripts/test.sh $(SUITES)
 
 kunit:

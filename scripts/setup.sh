@@ -9,6 +9,8 @@
 # Elsewhere, or without root, it says exactly what is missing.
 #
 # setup.sh --check [build]: only look, quickly; end 1 and say what is missing, of all or of what builds.
+#
+# With FASTSOCKET_SOAK=1, also the programs that only a soak runs.
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -37,6 +39,12 @@ PACKAGES=(
 )
 # Their packages would start them and enable them at boot: nothing of ours wants that.
 DAEMONS=(nginx haproxy lighttpd)
+# What tools/testing/selftests/net/fastsocket/programs/ runs.
+if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then
+	PACKAGES+=(apache2-bin curl gunicorn nodejs openssh-client openssh-server php-fpm postgresql puma redis-server
+		squid systemd uwsgi-core uwsgi-plugin-python3 vsftpd)
+	DAEMONS+=(php8.2-fpm postgresql redis-server squid ssh vsftpd)
+fi
 
 # Debian 12's QEMU is older than scripts/lib.sh would have it; its backports are for this alone.
 BACKPORTS=bookworm-backports
@@ -61,6 +69,7 @@ elsewhere() {
 	  - qemu-system-x86_64 (10.0 or newer: older ones cannot count, and before 8.1 guests are slow), a static busybox in /bin, python3 with venv
 	  - for tests and the demo: nginx, haproxy, lighttpd, ab, iproute2, ethtool, iptables, nftables,
 	    socat, nc, jq, shellcheck, bpftool, headers of libbpf, libcap and libmnl, a 32-bit libc, go
+	  - for soaks, those of the programs in tools/testing/selftests/net/fastsocket/programs/ that shall be tested
 	  - a Linux 6.12.y source tree, given to make as KSRC=/path/to/it
 	END
 }
