@@ -14,6 +14,8 @@ fn main() {
         // `core` was compiled to unwind, and unoptimised code keeps referring to
         // the routine for that. Nothing here unwinds: there is none.
         "-Wl,--defsym=rust_eh_personality=0",
+        // The crate libc leaves it to std, where anybody in the workspace has it know std.
+        "-lc",
         // No lazy binding: a hook may run in a signal handler.
         "-Wl,-z,now",
     ] {

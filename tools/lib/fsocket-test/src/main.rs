@@ -8,6 +8,7 @@
 //! device.
 
 mod errors;
+mod filter;
 mod sockets;
 mod threads;
 
@@ -29,6 +30,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("stderr-connection", sockets::stderr_connection),
     ("errors", errors::of_listen),
     ("errno", errors::preserved),
+    ("filter", filter::strict),
+    ("prctl", filter::prctl),
     ("cancel", threads::listen_is_no_cancellation_point),
 ];
 

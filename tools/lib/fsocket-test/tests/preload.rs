@@ -69,8 +69,16 @@ fn tcp_works_with_one_warning() {
 }
 
 #[test]
+fn nothing_is_done_under_a_filter() {
+    let output = run("filter", &[]);
+    assert_ok(&output);
+    // It had begun to listen before.
+    assert_warned(&output, 1);
+}
+
+#[test]
 fn no_warning_where_nothing_is_missing() {
-    for scenario in ["nothing", "unix"] {
+    for scenario in ["nothing", "unix", "prctl"] {
         let output = run(scenario, &[]);
         assert_ok(&output);
         assert_warned(&output, 0);

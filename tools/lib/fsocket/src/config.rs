@@ -29,6 +29,11 @@ pub(crate) fn enabled() -> bool {
     FLAGS.load(Ordering::Relaxed) & ENABLED != 0
 }
 
+/// From now on a system call of ours may be one that the program has forbidden itself.
+pub(crate) fn disable() {
+    FLAGS.store(0, Ordering::Relaxed);
+}
+
 /// Whether a missing device is an error.
 pub(crate) fn strict() -> bool {
     FLAGS.load(Ordering::Relaxed) & STRICT != 0

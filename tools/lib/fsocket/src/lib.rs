@@ -13,7 +13,7 @@
 //! Only one thing is left that the kernel cannot see by itself: that a
 //! listening socket is to be switched. [`hooks`] interposes `listen`; sockets
 //! that already listen when the program starts (a graceful re-exec, socket
-//! activation) are switched by the constructor in [`init`].
+//! activation) are switched by the constructor in [`init`]. And `prctl` is, to know of seccomp filters: see below.
 //!
 //! Not interposed, and why:
 //!
@@ -42,6 +42,13 @@
 //! socket) are answers, not failures: the program runs on plain sockets.
 //! Without the device it does too, after one line on stderr at the first
 //! `listen` of a TCP socket.
+//!
+//! # Under a seccomp filter
+//!
+//! A filter that allows what the program does need not allow what this library does, and may end the program for it.
+//! So nothing is done any more once a program has put one on by prctl(2), or given up new privileges, as who does it by
+//! libseccomp has first. Its sockets that begin to listen later are plain. A filter that is put on by seccomp(2) alone is
+//! not noticed, nor is one from before exec(2); `fastsocket run` makes no call in the program, and serves these.
 //!
 //! # Environment
 //!

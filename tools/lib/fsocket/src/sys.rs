@@ -4,7 +4,7 @@
 //!
 //! `syscall()` is no cancellation point, takes no lock and allocates nothing.
 
-use core::ffi::{c_int, c_long, c_void, CStr};
+use core::ffi::{c_int, c_long, c_ulong, c_void, CStr};
 use core::mem::{size_of, MaybeUninit};
 use core::ptr;
 use fsocket_sys::IoctlArg;
@@ -51,6 +51,14 @@ fn check(result: c_long) -> Result<c_long, Errno> {
 pub(crate) fn listen(fd: c_int, backlog: c_int) -> Result<(), Errno> {
     // SAFETY: integers alone.
     check(unsafe { libc::syscall(libc::SYS_listen, fd, backlog) }).map(|_| ())
+}
+
+/// prctl(2).
+pub(crate) fn prctl(option: c_int, args: [c_ulong; 4]) -> Result<c_int, Errno> {
+    let [a, b, c, d] = args;
+    // SAFETY: the arguments are the program's own, as it would have given them to the kernel.
+    check(unsafe { libc::syscall(libc::SYS_prctl, option, a, b, c, d) })
+        .map(|result| result as c_int)
 }
 
 /// Opens a character device for reading, so that no terminal, pipe or plain
