@@ -8,7 +8,7 @@
 sshd=$(PATH=$PATH:/usr/sbin command -v sshd)
 needs=("$sshd" ssh ssh-keygen socat)
 plain=1
-share=60
+share=100 CLIENTS=3
 
 start()
 {
@@ -16,6 +16,7 @@ start()
 	mkdir -p /run/sshd
 	cp "$dir/key.pub" "$home/authorized_keys"
 	chmod 755 "$home"
+	# With that level the shell does not read root's own files, which may do anything.
 	cat >"$home/config" <<-END
 		Port $port
 		ListenAddress 0.0.0.0
@@ -25,6 +26,7 @@ start()
 		PermitRootLogin yes
 		StrictModes no
 		UsePAM yes
+		SetEnv SHLVL=2
 		MaxStartups 1000
 		LogLevel VERBOSE
 	END
@@ -44,7 +46,10 @@ inside() { log_in "$1"; }
 # A port that the session listens at, and the client serves.
 parts()
 {
-	cli socat TCP-LISTEN:9002,reuseaddr SYSTEM:'echo forwarded' &
+	ip netns exec "$NS-client" socat TCP-LISTEN:9002,reuseaddr,fork SYSTEM:'echo forwarded' &
+	wait_for serves
 	log_in -R 9001:127.0.0.1:9002 socat -u TCP:127.0.0.1:9001 -
-	kill $! 2>/dev/null
+	kill $!
+	wait $! 2>/dev/null
 }
+serves() { [ -n "$(cli ss -Hltn sport = :9002)" ]; }
