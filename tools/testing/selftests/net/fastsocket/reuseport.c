@@ -147,26 +147,21 @@ static int served_by(const struct listener *l, int cpu, int n)
 }
 
 /*
- * How many of EACH connections to each CPU worker want(cpu) does not serve. If
- * the workers are given, each sleeps when a connection comes.
+ * How many of EACH connections to each CPU worker want(cpu) does not serve. Each
+ * worker sleeps when one comes to its CPU: who is not yet back is not waited for.
  */
-static int elsewhere_of(const pid_t *pid, const struct listener *l, int nr,
-			int (*want)(int cpu, int nr))
+static int elsewhere(const pid_t *pid, const struct listener *l, int nr,
+		     int (*want)(int cpu, int nr))
 {
 	int i, cpu, others = 0;
 
 	for (i = 0; i < EACH; i++)
 		for (cpu = 0; cpu < nr; cpu++) {
-			if (pid && !wait_asleep(pid[cpu]))
+			if (!wait_asleep(pid[cpu]))
 				return -ETIMEDOUT;
 			others += served_by(l, cpu_id(cpu), i) != want(cpu, nr);
 		}
 	return others;
-}
-
-static int elsewhere(const struct listener *l, int nr, int (*want)(int cpu, int nr))
-{
-	return elsewhere_of(NULL, l, nr, want);
 }
 
 static int own(int cpu, int nr)
@@ -188,9 +183,7 @@ FS_TEST(reuse, served_where_it_arrives)
 {
 	spawn_all();
 	start_all();
-	/* Who is not yet back in accept(2) is not waited for. */
-	EXPECT_EQ(0, elsewhere_of(variant->flags & SOCK_NONBLOCK ? NULL : self->pid,
-				  &self->l[0], self->nr, own));
+	EXPECT_EQ(0, elsewhere(self->pid, &self->l[0], self->nr, own));
 	EXPECT_EQ(0, self->sh->err);
 	if (variant->flags & SOCK_NONBLOCK)
 		EXPECT_EQ(EACH * self->nr,
@@ -243,7 +236,7 @@ FS_TEST(reuse, not_spawned)
 	int n = 0, i;
 
 	start_all();
-	ASSERT_LT(0, elsewhere(&self->l[0], self->nr, own));
+	ASSERT_LT(0, elsewhere(self->pid, &self->l[0], self->nr, own));
 	EXPECT_EQ(self->peer, stat_total("hash_stat", "lookup_peer"));
 	/* Of two members that are, one goes away. */
 	ASSERT_EQ(0, fs_spawn(self->l[0].fd, -1));
@@ -279,7 +272,7 @@ FS_TEST(reuse, member_comes_and_goes)
 	start(last);
 	ASSERT_TRUE(WAIT_FOR(self->sh->ready == self->nr + 1));
 	ASSERT_TRUE(wait_asleep(self->pid[last]));
-	EXPECT_EQ(0, elsewhere(&self->l[0], self->nr, own));
+	EXPECT_EQ(0, elsewhere(self->pid, &self->l[0], self->nr, own));
 	EXPECT_EQ(0, self->sh->err);
 }
 
@@ -292,11 +285,11 @@ FS_TEST(reuse, program_chooses)
 				sizeof(prog)));
 	spawn_all();
 	start_all();
-	EXPECT_EQ(0, elsewhere(&self->l[0], self->nr, first));
+	EXPECT_EQ(0, elsewhere(self->pid, &self->l[0], self->nr, first));
 	EXPECT_EQ(self->peer, stat_total("hash_stat", "lookup_peer"));
 	/* And not any more, as soon as that option is in the copies of the socket. */
 	ASSERT_EQ(0, set_int(self->l[0].fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0));
-	EXPECT_TRUE(WAIT_FOR(!elsewhere(&self->l[0], self->nr, own)));
+	EXPECT_TRUE(WAIT_FOR(!elsewhere(self->pid, &self->l[0], self->nr, own)));
 }
 
 FS_TEST(reuse, incoming_cpu_chooses)
@@ -308,7 +301,7 @@ FS_TEST(reuse, incoming_cpu_chooses)
 				     cpu_id(i)));
 	spawn_all();
 	start_all();
-	EXPECT_EQ(0, elsewhere(&self->l[0], self->nr, next));
+	EXPECT_EQ(0, elsewhere(self->pid, &self->l[0], self->nr, next));
 	EXPECT_EQ(self->peer, stat_total("hash_stat", "lookup_peer"));
 }
 
