@@ -107,6 +107,8 @@ struct Pace {
     left: Atomic<bool>,
     /// May any be?
     credit: Credit,
+    /// A connection waits that came while whoever serves here slept elsewhere.
+    missed: Atomic<bool>,
     /// May any come that a hash has for another member of its SO_REUSEPORT group, since whoever serves here sleeps?
     soon: Credit,
     /// Whoever is idle may take from here.
@@ -224,6 +226,7 @@ impl Slot {
                 age: Age::new(),
                 left: Atomic::new(false),
                 credit: Credit::new(),
+                missed: Atomic::new(false),
                 soon: Credit::new(),
                 loaded: Atomic::new(false),
                 all_busy: Atomic::new(false),
@@ -334,12 +337,20 @@ impl Slot {
             return;
         };
         self.pace.taken.fetch_add(1, Relaxed);
-        if self.pace.left.load(Relaxed) {
-            self.pace.left.store(false, Relaxed);
-            let long = *module_parameters::help_after_us.value();
-            self.pace
-                .credit
-                .waited(connection.age(), Stamp::from_us(long));
+        let (left, missed) = (self.pace.left.load(Relaxed), self.pace.missed.load(Relaxed));
+        if left || missed {
+            let long = Stamp::from_us(*module_parameters::help_after_us.value());
+            let age = connection.age();
+            if left {
+                self.pace.left.store(false, Relaxed);
+                self.pace.credit.waited(age, long);
+            }
+            if missed {
+                self.pace.missed.store(false, Relaxed);
+                if age > long {
+                    self.pace.soon.withhold();
+                }
+            }
         }
     }
 
@@ -347,6 +358,7 @@ impl Slot {
     pub(crate) fn stolen_from(&self) {
         self.pace.taken.fetch_add(1, Relaxed);
         set(&self.pace.left, false);
+        set(&self.pace.missed, false);
     }
 
     /// Is the current task its consumer?
@@ -528,9 +540,9 @@ impl Slot {
         (self.pace.credit.is_there() && self.runs_here(guard)) || idle()
     }
 
-    /// Who serves it sleeps elsewhere. Softirq.
+    /// Who serves it sleeps elsewhere: how long that takes is seen when they take what has come. Softirq.
     pub(crate) fn nobody_comes(&self) {
-        self.pace.soon.withhold();
+        set(&self.pace.missed, true);
     }
 
     /// Somebody who serves it has looked at it, and found nothing.
