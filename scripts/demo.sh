@@ -13,9 +13,6 @@ if ! [ -r "$BUILD/vm/arch/x86/boot/bzImage" ] || ! [ -r "$library" ] || ! [ -x "
 	make -C "$TOP" vm tools
 fi
 
-help_after_us=4000
-[ "${FASTSOCKET_KVM:-}" != 1 ] || help_after_us=
-
 note "booting a guest with 5 CPUs; on a slow or busy machine all this takes some minutes"
 exec "$TOP/scripts/vm.sh" -k vm -c 5 -t 3600 -- "REQUESTS=${REQUESTS:-} SMALL_REQUESTS=${SMALL_REQUESTS:-} \
-VERBOSE=${VERBOSE:-} HELP_AFTER_US=$help_after_us tools/testing/fastsocket/demo/guest.sh $(printf '%q %q' "$library" "$server")"
+VERBOSE=${VERBOSE:-} tools/testing/fastsocket/demo/guest.sh $(printf '%q %q' "$library" "$server")"

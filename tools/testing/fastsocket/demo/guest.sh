@@ -145,10 +145,7 @@ once() {
 ulimit -n 65536
 mkdir -p $dir/www
 printf '%063d\n' 0 >$dir/www/64
-# Emulated CPUs are some thirty times as slow, so that everybody would wait for longer than on a real machine.
-parameters=(enable_listen_spawn=2 ${HELP_AFTER_US:+help_after_us="$HELP_AFTER_US"})
-say "modprobe fastsocket ${parameters[*]}"
-modprobe fastsocket "${parameters[@]}" || die "the module does not load"
+modprobe fastsocket enable_listen_spawn=2 || die "the module does not load"
 
 scene 'demo server' "$demo_server" -a 0.0.0.0:80
 scene nginx nginx -c "$PWD/nginx.conf"
