@@ -5,8 +5,8 @@
 //! `accept(2)` on a spawned socket.
 //!
 //! Who serves a slot takes the oldest of what that and the socket's own queue have, or what waits at a slot that is
-//! loaded: if its own has nothing, or if that came long before; anybody else takes from wherever there is something, and serves there from then on. [`View`] is what `accept` and
-//! `poll` look at, so that what the one promises the other keeps.
+//! loaded: if its own has nothing, or if that came long before. Anybody else takes from wherever there is something, and
+//! serves there from then on. [`View`] is what `accept` and `poll` look at, so that what the one promises the other keeps.
 
 use core::ptr;
 use kernel::{cpu::CpuId, prelude::*};

@@ -182,14 +182,14 @@ impl Group {
         let much = Stamp::from_us(*module_parameters::help_after_us.value());
         let now = Stamp::now();
         let oldest = own.queue().oldest();
-        if oldest.is_some() && own.has_looked(now, much) {
+        if oldest.is_some() && own.has_compared(now, much) {
             return None;
         }
         let since = oldest.or_else(|| self.socket.oldest()).unwrap_or(now);
         let much = much.saturating_add(since.age_at(now) / 16);
         let overdue = self.help.overdue(&self.slots, own.cpu(), since, much);
         if overdue.is_none() {
-            own.note_looked(now);
+            own.note_compared(now);
         }
         overdue
     }

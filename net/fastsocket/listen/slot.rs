@@ -116,7 +116,7 @@ struct Pace {
     /// Nobody was idle since that is so.
     all_busy: Atomic<bool>,
     /// When somebody who serves here last found that nobody waits elsewhere who goes first: a stamp.
-    looked: Atomic<u32>,
+    compared: Atomic<u32>,
 }
 
 /// What puts a slot into a chain of [`Peers`](super::reuseport::Peers), whose it is.
@@ -230,7 +230,7 @@ impl Slot {
                 soon: Credit::new(),
                 loaded: Atomic::new(false),
                 all_busy: Atomic::new(false),
-                looked: Atomic::new(0),
+                compared: Atomic::new(0),
             },
             // SAFETY: By the safety requirements; a slot is freed a grace period after the timer was shut down.
             timer <- unsafe { Timer::new(tick) },
@@ -468,13 +468,13 @@ impl Slot {
 
     /// Was it not longer than so much ago that those who serve it found nothing overdue elsewhere? Then they do not read
     /// again what others write.
-    pub(crate) fn has_looked(&self, now: Stamp, much: u32) -> bool {
-        Stamp::from(self.pace.looked.load(Relaxed)).is_recent(now, much)
+    pub(crate) fn has_compared(&self, now: Stamp, much: u32) -> bool {
+        Stamp::from(self.pace.compared.load(Relaxed)).is_recent(now, much)
     }
 
     /// They found nothing.
-    pub(crate) fn note_looked(&self, now: Stamp) {
-        self.pace.looked.store(now.into(), Relaxed);
+    pub(crate) fn note_compared(&self, now: Stamp) {
+        self.pace.compared.store(now.into(), Relaxed);
     }
 
     /// Has anybody who serves it ever taken a connection? Any context.
