@@ -128,12 +128,13 @@ if try "shapes: four servers that compute for a millisecond" \
 fi
 if try "shapes: servers that are not at their limit" \
 	scripts/shapes.sh -o "$shapes/few" epoll block -- --handlers work:100 --clients each --at-a-time 4; then
-	holds "shapes: local where clients are on each CPU" '.[0] | all(.local >= 70)' "$shapes/few/table.json"
+	holds "shapes: not at their limit, as many as on plain sockets" '.[0] | all(.rate >= 0.85 and .failed == 0)' \
+		"$shapes/few/table.json"
 fi
 # Who sleeps in a request, or never accepts, is not waited for.
 if try "shapes: members and watchers" \
 	scripts/shapes.sh -o "$shapes/others" reuseport watcher -- \
 	--handlers sleep:1000 --clients one,elsewhere --at-a-time 2; then
-	holds "shapes: as many as on plain sockets" '.[0] | all(.rate >= 0.9)' "$shapes/others/table.json"
+	holds "shapes: as many as on plain sockets" '.[0] | all(.rate >= 0.8)' "$shapes/others/table.json"
 fi
 plan
