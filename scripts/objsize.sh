@@ -19,8 +19,8 @@ stock=$BUILD/stock
 # The objects of the C files that a patch changes, and of those that use a changed inline function.
 objects() {
 	{
-		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c' 'kernel/*.c'
-		git -C "$SRC" grep -lE '\<(tcp_synq_overflow|cookie_init_sequence|tcp_listendrop)\(' base -- 'net/*.c' | sed 's/^base://'
+		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c' 'kernel/*.c' 'fs/*.c'
+		git -C "$SRC" grep -lE '\<(tcp_synq_overflow|cookie_init_sequence|tcp_listendrop|reqsk_put|reqsk_free|inet_csk_listen_poll|inet_csk_reqsk_queue_(added|removed|len|young|is_full))\(' base -- 'net/*.c' | sed 's/^base://'
 	} | sed 's/c$/o/' | sort -u | while read -r o; do [ ! -e "$new/$o" ] || echo "$o"; done
 }
 

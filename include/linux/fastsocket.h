@@ -64,6 +64,9 @@ DECLARE_PER_CPU(struct fastsocket_waking, fastsocket_waking);
 
 void __fastsocket_left(void);
 
+/* In kernel/sched/, which alone knows. */
+bool fastsocket_is_throttled(const struct task_struct *task);
+
 bool __fastsocket_wakes_here(const struct task_struct *task);
 void __fastsocket_woke(const struct task_struct *task);
 

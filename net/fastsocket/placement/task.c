@@ -123,7 +123,8 @@ bool fastsocket_took(void)
 
 	if (serves && !(serves & FASTSOCKET_PROVEN))
 		WRITE_ONCE(current->fastsocket_cpu, serves | FASTSOCKET_PROVEN);
-	return serves;
+	/* It may have been of another load of the module. */
+	return fastsocket_noted_cpu() >= 0;
 }
 EXPORT_SYMBOL_GPL(fastsocket_took);
 
@@ -205,6 +206,9 @@ static enum fastsocket_task_state fastsocket_task_state(struct task_struct *task
 	if (task->frozen)
 		return FASTSOCKET_TASK_STOPPED;
 #endif
+	/* It comes when its group has a quota again. */
+	if (fastsocket_is_throttled(task))
+		return FASTSOCKET_TASK_STOPPED;
 	if (state != TASK_RUNNING)
 		return FASTSOCKET_TASK_WAITING;
 	if (task_cpu(task) == raw_smp_processor_id())
@@ -273,6 +277,9 @@ static bool fastsocket_another_is_idle(const struct task_struct *task)
 	unsigned int cpu, looks = 0;
 
 	for_each_cpu_wrap(cpu, task->cpus_ptr, smp_processor_id()) {
+		/* One that is not there is idle, too. */
+		if (!cpu_active(cpu))
+			continue;
 		if (looks++ == FASTSOCKET_LOOKS)
 			break;
 		if (idle_cpu(cpu))
@@ -310,6 +317,9 @@ void __fastsocket_woke(const struct task_struct *task)
 	enum fastsocket_woken woken = FASTSOCKET_WOKE_OTHER;
 	unsigned int serves = READ_ONCE(task->fastsocket_cpu);
 
+	/* It was woken, and does not run. */
+	if (fastsocket_is_throttled(task))
+		return;
 	if (serves == waking->serves)
 		woken = FASTSOCKET_WOKE_NEW;
 	else if (serves == (waking->serves | FASTSOCKET_PROVEN))

@@ -60,6 +60,48 @@ int cgroup_move(const char *group, pid_t pid)
 	return cgroup_write(group, "cgroup.procs", val);
 }
 
+/* A number in a file that has many: "name number" in each line. */
+static long long field(const char *group, const char *file, const char *name)
+{
+	char path[128], word[64];
+	long long value;
+	FILE *f;
+
+	path_of(path, group, file);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (fscanf(f, "%63s %lld", word, &value) == 2) {
+		if (!strcmp(word, name)) {
+			fclose(f);
+			return value;
+		}
+	}
+	fclose(f);
+	return -ENOENT;
+}
+
+pid_t cgroup_throttle(const char *group, pid_t pid, int cpu)
+{
+	int ret = cgroup_new(group);
+	pid_t hog;
+
+	if (!ret)
+		ret = cgroup_write(group, "cpu.max", "5000 100000");
+	if (ret)
+		return ret;
+	hog = fork_child();
+	if (!hog) {
+		pin_to(cpu);
+		for (;;)
+			;
+	}
+	ret = hog < 0 ? hog : cgroup_move(group, hog) ?: cgroup_move(group, pid);
+	if (!ret && !WAIT_FOR(field(group, "cpu.stat", "nr_throttled") > 1))
+		ret = -ETIMEDOUT;
+	return ret ?: hog;
+}
+
 void cgroup_unmount(void)
 {
 	char path[128];

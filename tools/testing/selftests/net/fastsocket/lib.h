@@ -165,6 +165,11 @@ int cgroup_new(const char *group);
 int cgroup_write(const char *group, const char *file, const char *val);
 long long cgroup_read(const char *group, const char *file);
 int cgroup_move(const char *group, pid_t pid);
+/*
+ * Let a task run one twentieth of the time ("+cpu"): it is in a group whose
+ * quota somebody else uses up, on this CPU. Returns who, to be killed.
+ */
+pid_t cgroup_throttle(const char *group, pid_t pid, int cpu);
 /* Remove them, when those that were in them are gone. */
 void cgroup_unmount(void);
 

@@ -192,6 +192,39 @@ FS_TEST(reuse, served_where_it_arrives)
 	EXPECT_LT(0, stat_total("hash_stat", "lookup_peer") - self->peer);
 }
 
+/* A worker that is woken and does not run is not preferred: its group has used up its quota. */
+FS_TEST(reuse, not_for_who_is_throttled)
+{
+	int i, by_0 = 0, id;
+	pid_t hog;
+
+	/* Whom the hash gives it waits for the quota. */
+	if (variant->fam == DUAL)
+		SKIP(return, "takes long, and is as with the others");
+	if (cgroup_mount("+cpu"))
+		FS_SKIP("a cgroup with quotas of CPU time");
+	spawn_all();
+	start_all();
+	EXPECT_EQ(0, elsewhere(self->pid, &self->l[0], self->nr, own));
+	hog = cgroup_throttle("quota", self->pid[0], cpu_id(0));
+	ASSERT_LT(0, hog);
+	for (i = 0; i < 3 * EACH; i++) {
+		id = served_by(&self->l[0], cpu_id(0), i);
+		ASSERT_LE(0, id);
+		by_0 += !id;
+	}
+	/* The hash gives it its share, of two at most half. */
+	EXPECT_GT(5 * EACH / 2, by_0);
+	kill(hog, SIGKILL);
+	reap(hog);
+	for (i = 0; i < self->nr; i++) {
+		kill(self->pid[i], SIGKILL);
+		reap(self->pid[i]);
+		self->pid[i] = 0;
+	}
+	cgroup_unmount();
+}
+
 /* Whom a worker serves it serves at once: no other member's connections wait for one that sleeps in a request. */
 FS_TEST(reuse, not_for_who_sleeps)
 {

@@ -187,6 +187,39 @@ FS_TEST(steal, no_descriptors)
 	others_serve(_metadata, self);
 }
 
+/* The group of worker 0 has used up its quota: it is woken, and does not run. Others serve what is for it. */
+FS_TEST(steal, throttled)
+{
+	long long global;
+	int i, by_0;
+	pid_t hog;
+
+	if (cgroup_mount("+cpu"))
+		FS_SKIP("a cgroup with quotas of CPU time");
+	ASSERT_EQ(0, pool_start(&self->pool, &self->l, cpu_count(), true, by_spinning));
+	atomic_store(&self->pool.sh->go, 1);
+	/* It has shown that it comes. */
+	for (i = 0; i < CONNS && !atomic_load(&self->pool.sh->by_worker[0]); i++) {
+		ASSERT_TRUE(pool_asleep(&self->pool));
+		ASSERT_EQ(0, request(&self->l, cpu_id(0), i));
+	}
+	hog = cgroup_throttle("quota", self->pool.pid[0], cpu_id(0));
+	ASSERT_LT(0, hog);
+
+	global = stat_total("fsocket_stats", "accept_global");
+	by_0 = atomic_load(&self->pool.sh->by_worker[0]);
+	for (i = 0; i < 2 * LOAD; i++)
+		ASSERT_EQ(0, request(&self->l, cpu_id(0), CONNS + i));
+	EXPECT_GT(LOAD, atomic_load(&self->pool.sh->by_worker[0]) - by_0);
+	EXPECT_LE(LOAD, stat_total("fsocket_stats", "accept_global") - global);
+
+	kill(hog, SIGKILL);
+	reap(hog);
+	ASSERT_EQ(0, pool_stop(&self->pool));
+	ASSERT_EQ(0, pool_error(&self->pool));
+	cgroup_unmount();
+}
+
 /* On which CPU the next one watches, and those above have workers; how many do. */
 static int watched;
 static atomic_int watching;
