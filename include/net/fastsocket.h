@@ -223,6 +223,21 @@ static inline u32 fastsocket_queued(const struct sock *sk)
 }
 
 /**
+ * fastsocket_is_homed() - was a connection accepted by CPU?
+ * @sk: a TCP socket.
+ *
+ * What many such connections share, each does not have to write: see who asks.
+ *
+ * Context: any.
+ * Return: whether it is a child that waited at a slot.
+ */
+static inline bool fastsocket_is_homed(const struct sock *sk)
+{
+	return static_branch_unlikely(&fastsocket_listen_enabled) &&
+	       inet_csk(sk)->icsk_accept_queue.fastsocket_slot;
+}
+
+/**
  * fastsocket_listen_stop() - a listener has left TCP_LISTEN.
  * @sk: the listener, locked by the caller.
  */
@@ -329,6 +344,10 @@ unsigned long fastsocket_current_id(void);
 struct pid *fastsocket_get_pid(void);
 enum fastsocket_task_state fastsocket_pid_state(struct pid *pid);
 
+/* bind/shards.c */
+void fastsocket_bind_enable(void);
+int fastsocket_shard_port(struct sock *sk);
+
 /* control/hooks.c */
 int fastsocket_control_register(const struct fastsocket_control_ops *ops);
 void fastsocket_control_unregister(void);
@@ -392,6 +411,11 @@ static inline struct sock *fastsocket_select(struct sock *sk,
 static inline u32 fastsocket_queued(const struct sock *sk)
 {
 	return READ_ONCE(sk->sk_ack_backlog);
+}
+
+static inline bool fastsocket_is_homed(const struct sock *sk)
+{
+	return false;
 }
 
 static inline void fastsocket_listen_stop(struct sock *sk)

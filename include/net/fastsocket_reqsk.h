@@ -38,6 +38,8 @@ struct fastsocket_slot {
  * struct fastsocket_slots - the slots of a spawned listener.
  * @slot: by CPU, nr_cpu_ids of them; each is NULL until somebody takes there,
  *	and then stays. Read by READ_ONCE().
+ * @plain: one task alone takes from it, and no request counts at them
+ * @shards: where children are bound, see <net/fastsocket_bind.h>, or NULL
  *
  * Lives until the last request that counts at one of them is freed, and an RCU
  * grace period longer. The first part of what fastsocket.ko has for the
@@ -46,6 +48,7 @@ struct fastsocket_slot {
 struct fastsocket_slots {
 	struct fastsocket_slot **slot;
 	bool plain;
+	struct fastsocket_shards *shards;
 };
 
 #ifdef CONFIG_FASTSOCKET_HOOKS

@@ -5,8 +5,8 @@
 //! Fastsocket: sockets whose connections stay on one CPU.
 //!
 //! This is the policy; the TCP stack calls it through hooks. It has rooms, a folder for each: `control` (who is
-//! served: device, marks), `listen` (accept queues by CPU), `placement` (which CPU a task serves), and `core` (statistics,
-//! messages). Each has its C hooks, its operations and its static key, says in its `mod.rs` what it does and which
+//! served: device, marks), `listen` (accept queues by CPU), `bind` (who is bound to a port, by CPU), `refs` (references
+//! to what all sockets share), `placement` (which CPU a task serves), and `core` (statistics, messages). Each has its C hooks, its operations and its static key, says in its `mod.rs` what it does and which
 //! locks it takes, and uses only those that come after it in this list.
 //!
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
@@ -19,10 +19,12 @@ use kernel::{
     sync::rcu,
 };
 
+mod bind;
 mod control;
 mod core;
 mod listen;
 mod placement;
+mod refs;
 
 module! {
     type: Module,
@@ -99,11 +101,34 @@ module! {
 struct Module {
     _device: Pin<KBox<MiscDeviceRegistration<control::dev::Device>>>,
     _control: control::hooks::Registration,
-    _listen: listen::hooks::Registration,
-    _placement: placement::Registration,
+    _spawning: Option<Spawning>,
     _marks: Pin<KBox<namespace::Registration<control::mark::Marks>>>,
     _stats: Pin<KBox<namespace::Registration<core::stats::Stats>>>,
     _barrier: rcu::Barrier,
+}
+
+/// What is there if sockets may be spawned, in the order in which it goes.
+struct Spawning {
+    _listen: listen::hooks::Registration,
+    _placement: placement::Registration,
+    _refs: refs::Registration,
+    _caches: Pin<KBox<namespace::Registration<refs::Refs>>>,
+}
+
+impl Spawning {
+    fn new() -> Result<Self> {
+        let caches = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
+        let refs = refs::Registration::new()?;
+        let placement = placement::Registration::new()?;
+        bind::enable();
+        let listen = listen::hooks::Registration::new()?;
+        Ok(Self {
+            _listen: listen,
+            _placement: placement,
+            _refs: refs,
+            _caches: caches,
+        })
+    }
 }
 
 static FOPS: Fops<control::dev::Device> = Fops::new(&THIS_MODULE);
@@ -147,8 +172,9 @@ impl kernel::Module for Module {
         let barrier = rcu::Barrier;
         let stats = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
         let marks = KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?;
-        let placement = placement::Registration::new()?;
-        let listen = listen::hooks::Registration::new()?;
+        // What is switched off costs nothing.
+        let on = placement::Mode::get() != placement::Mode::Off;
+        let spawning = on.then(Spawning::new).transpose()?;
         let control = control::hooks::Registration::new()?;
         let options = MiscDeviceOptions {
             name: c_str!("fastsocket"),
@@ -158,8 +184,7 @@ impl kernel::Module for Module {
         Ok(Self {
             _device: KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?,
             _control: control,
-            _listen: listen,
-            _placement: placement,
+            _spawning: spawning,
             _marks: marks,
             _stats: stats,
             _barrier: barrier,

@@ -21,6 +21,9 @@ static inline struct fastsocket_slots *fastsocket_slots_in_use(const struct sock
 	return slots && !READ_ONCE(slots->plain) ? slots : NULL;
 }
 
+/* bind/shards.c */
+void fastsocket_unshard_port(struct sock *sk);
+
 /* placement/task.c */
 unsigned int fastsocket_serving(unsigned int cpu);
 

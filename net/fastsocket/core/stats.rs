@@ -50,9 +50,13 @@ pub(crate) enum Counter {
     LookupGlobal,
     /// Of those, the ones for which the slot has a consumer.
     Overflow,
+    /// Connections that are bound to the listener's port in their CPU's list.
+    BoundLocal,
+    /// References that a CPU had to get of a counter that all share, or to put there.
+    RefsShared,
 }
 
-const COUNTERS: usize = Counter::Overflow as usize + 1;
+const COUNTERS: usize = Counter::RefsShared as usize + 1;
 
 /// The columns of `/proc/net/fsocket_stats`.
 const FSOCKET_STATS: &[(&str, Counter)] = &[
@@ -74,6 +78,8 @@ const HASH_STAT: &[(&str, Counter)] = &[
     ("lookup_peer", Counter::LookupPeer),
     ("lookup_global", Counter::LookupGlobal),
     ("overflow", Counter::Overflow),
+    ("bound_local", Counter::BoundLocal),
+    ("refs_shared", Counter::RefsShared),
 ];
 
 /// The counters of one CPU. A CPU counts in its own only, but process and softirq may meet there.

@@ -9,7 +9,7 @@
 //! serves there from then on. [`View`] is what `accept` and `poll` look at, so that what the one promises the other keeps.
 
 use core::ptr;
-use kernel::{cpu::CpuId, prelude::*};
+use kernel::{cpu::CpuId, prelude::*, sync::rcu};
 
 use super::{
     group::Group,
@@ -19,7 +19,7 @@ use super::{
     trace::{self, Origin},
     wait::WaitQueue,
 };
-use crate::placement::task;
+use crate::{placement::task, refs};
 
 /// What a task is about to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -240,5 +240,7 @@ pub(crate) fn accept(group: &Group, flags: i32) -> Result<Connection> {
             own.deny();
         }
     }
-    taken.ok_or(EAGAIN)
+    let taken = taken.ok_or(EAGAIN)?;
+    refs::resume(socket.net(), &rcu::Guard::new());
+    Ok(taken)
 }

@@ -36,6 +36,7 @@ use super::{
     trace,
 };
 use crate::{
+    bind,
     core::stats::{Counter, Stats},
     module_parameters,
     placement::{
@@ -414,6 +415,8 @@ impl Group {
             Some(slot) => {
                 self.number.fetch_add(1, Relaxed);
                 trace::spawned(&self.socket, cpu);
+                // SAFETY: It is spawned, and kept by this. Without, its children are bound as ever.
+                let _ = unsafe { bind::shard(self.socket.as_ptr()) };
                 if let Some(peers) = &self.peers {
                     // SAFETY: It was just made; `destroy` removes it, and it is freed a grace period later.
                     unsafe { peers.insert(slot) };
@@ -458,12 +461,17 @@ impl Group {
             return Err(connection);
         }
         // SAFETY: By the safety requirements.
+        let sharded = unsafe { bind::is_sharded(child.as_ptr()) };
+        // SAFETY: By the safety requirements.
         unsafe {
             slot.queue()
                 .add(&self.socket, slot.cpu(), connection, child)
         }?;
         slot.look_after();
         count(Counter::LookupLocal);
+        if sharded {
+            count(Counter::BoundLocal);
+        }
         Ok(())
     }
 

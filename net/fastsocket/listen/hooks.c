@@ -239,8 +239,11 @@ void __fastsocket_destroy(struct sock *sk)
 {
 	struct fastsocket_slots *slots = fastsocket_slots(sk);
 
+	if (!slots)
+		return;
+	fastsocket_unshard_port(sk);
 	/* The module's code has returned when it is put. */
-	if (slots && fastsocket_ops->destroy(slots))
+	if (fastsocket_ops->destroy(slots))
 		module_put(fastsocket_listen_owner());
 }
 

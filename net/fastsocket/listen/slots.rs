@@ -41,6 +41,7 @@ impl Slots {
             // CAST: An `Atomic` is a pointer in memory.
             slot: self.0.as_mut_ptr().cast(),
             plain,
+            shards: ptr::null_mut(),
         }
     }
 

@@ -11,7 +11,12 @@ const SLEEPS: &str = "deadlock";
 const HIDDEN: &str = "it was hidden";
 const STRANDED: &str = "stranded";
 
+/// What is in stock when nobody is there to settle it.
+const STOCK: &str = "left in stock";
+const MISCOUNTED: &str = "miscounted";
+
 const PROTOCOL: &str = "protocol.rs";
+const CACHE: &str = "cache.rs";
 const WORLD: &str = "world.rs";
 
 struct Mutant {
@@ -267,6 +272,52 @@ const MUTANTS: &[Mutant] = &[
         ),
         ("A_CONSUMER_AND_A_PLAIN_WAITER", SLEEPS),
     ),
+    // A cache of references.
+    mutant(
+        "gives_without_order",
+        (
+            CACHE,
+            "            match cell.compare_exchange(stock, keep, Ordering::AcqRel, Ordering::Relaxed) {",
+            "            match cell.compare_exchange(stock, keep, Ordering::Relaxed, Ordering::Relaxed) {",
+        ),
+        ("ALL_IS_GIVEN_BACK", STOCK),
+    ),
+    mutant(
+        "settles_without_order",
+        (
+            CACHE,
+            "all.saturating_add(cell.swap(0, Ordering::AcqRel))",
+            "all.saturating_add(cell.swap(0, Ordering::Relaxed))",
+        ),
+        ("ALL_IS_GIVEN_BACK", STOCK),
+    ),
+    mutant(
+        "settles_too_late",
+        (
+            CACHE,
+            "        self.settled.store(1, Ordering::Relaxed);\n        let mut all = 0_u32;\n        self.cells\n            .each(|cell| all = all.saturating_add(cell.swap(0, Ordering::AcqRel)));\n",
+            "        let mut all = 0_u32;\n        self.cells\n            .each(|cell| all = all.saturating_add(cell.swap(0, Ordering::AcqRel)));\n        self.settled.store(1, Ordering::Relaxed);\n",
+        ),
+        ("ALL_IS_GIVEN_BACK", STOCK),
+    ),
+    mutant(
+        "gives_and_does_not_look_again",
+        (
+            CACHE,
+            "        if self.is_settled() {\n            return surplus.saturating_add(cell.swap(0, Ordering::AcqRel));\n        }\n",
+            "",
+        ),
+        ("ALL_IS_GIVEN_BACK", STOCK),
+    ),
+    mutant(
+        "takes_what_another_takes",
+        (
+            CACHE,
+            "                Ok(_) => return 0,\n",
+            "                _ => return 0,\n",
+        ),
+        ("TWO_WANT_THE_SAME", MISCOUNTED),
+    ),
 ];
 
 fn main() {
@@ -274,10 +325,11 @@ fn main() {
     let out = env::var("OUT_DIR").expect("set by cargo");
     let path = |file| match file {
         PROTOCOL => format!("{here}/../../../../net/fastsocket/listen/{file}"),
+        CACHE => format!("{here}/../../../../net/fastsocket/refs/{file}"),
         _ => format!("{here}/src/{file}"),
     };
     let source = |file| fs::read_to_string(path(file)).expect("the file is there");
-    for file in [PROTOCOL, WORLD] {
+    for file in [PROTOCOL, CACHE, WORLD] {
         println!("cargo::rerun-if-changed={}", path(file));
     }
 
@@ -299,7 +351,7 @@ fn main() {
         );
         let dir = Path::new(&out).join(name);
         fs::create_dir_all(&dir).expect("the directory can be made");
-        for other in [PROTOCOL, WORLD] {
+        for other in [PROTOCOL, CACHE, WORLD] {
             let text = if other == *file {
                 before.replace(from, to)
             } else {
@@ -311,6 +363,10 @@ fn main() {
             tests,
             "#[allow(dead_code, unused, clippy::all)]
             mod {name} {{
+                #[path = {cache:?}]
+                mod cache;
+                #[path = {counter:?}]
+                mod counter;
                 #[path = {models:?}]
                 mod models;
                 #[path = {prim:?}]
@@ -322,9 +378,12 @@ fn main() {
 
                 #[test]
                 fn is_noticed() {{
-                    crate::fails(models::{scene}, {how:?});
+                    crate::fails({room}::{scene}, {how:?});
                 }}
             }}\n",
+            room = if *file == CACHE { "counter" } else { "models" },
+            cache = dir.join(CACHE),
+            counter = path("counter.rs"),
             models = path("models.rs"),
             prim = path("prim.rs"),
             protocol = dir.join(PROTOCOL),

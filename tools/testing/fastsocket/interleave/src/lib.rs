@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protocol of a queue, in all orders that its steps can have on several CPUs.
+//! The protocol of a queue, and that of a cache of references, in all orders that their steps can have on several CPUs.
 //!
-//! [`protocol`] is the kernel's own file. [`world`] is what is around it there, as far as it matters: wait
+//! [`protocol`] and [`cache`] are the kernel's own files. [`counter`] is what is around the latter.
+//! For the former, [`world`] is what is around it there, as far as it matters: wait
 //! queues, sleeping and waking, timers, the socket's own queue, what TCP does when a listener is closed.
 //! [`models`] are short scenes of two CPUs, two tasks and a timer. loom goes through the orders of their steps,
 //! and through the values that each CPU may see of what others wrote, by the memory model of C11.
@@ -22,6 +23,9 @@
 
 #![cfg(test)]
 
+#[path = "../../../../../net/fastsocket/refs/cache.rs"]
+mod cache;
+mod counter;
 mod models;
 mod prim;
 // How long a queue is, policy asks, which is not here.
@@ -84,31 +88,35 @@ fn fails(scene: Scene, how: &str) {
 }
 
 macro_rules! tests {
-    ($($test:ident: $scene:ident,)*) => {
+    ($($test:ident: $scene:path,)*) => {
         $(
             #[test]
             fn $test() {
-                println!("{}: {} orders", stringify!($test), explore(models::$scene));
+                println!("{}: {} orders", stringify!($test), explore($scene));
             }
         )*
     };
 }
 
 tests! {
-    a_consumer_is_woken: A_CONSUMER_IS_WOKEN,
-    a_poller_is_woken: A_POLLER_IS_WOKEN,
-    a_plain_waiter_is_woken: A_PLAIN_WAITER_IS_WOKEN,
-    a_consumer_and_a_plain_waiter: A_CONSUMER_AND_A_PLAIN_WAITER,
-    a_plain_waiter_and_a_consumer: A_PLAIN_WAITER_AND_A_CONSUMER,
-    two_consumers_of_a_slot: TWO_CONSUMERS_OF_A_SLOT,
-    a_consumer_is_stolen_from: A_CONSUMER_IS_STOLEN_FROM,
-    a_consumer_is_interrupted: A_CONSUMER_IS_INTERRUPTED,
-    the_timer_looks_after_all: THE_TIMER_LOOKS_AFTER_ALL,
-    who_waits_at_the_socket_is_woken: WHO_WAITS_AT_THE_SOCKET_IS_WOKEN,
-    a_push_hides_nothing_from_poll: A_PUSH_HIDES_NOTHING_FROM_POLL,
-    a_push_hides_nothing_from_a_consumer: A_PUSH_HIDES_NOTHING_FROM_A_CONSUMER,
-    a_push_hides_nothing_from_others: A_PUSH_HIDES_NOTHING_FROM_OTHERS,
-    an_idle_consumer_steals: AN_IDLE_CONSUMER_STEALS,
-    help_is_called_in_time: HELP_IS_CALLED_IN_TIME,
-    nothing_is_left_behind_at_the_end: NOTHING_IS_LEFT_BEHIND_AT_THE_END,
+    a_consumer_is_woken: models::A_CONSUMER_IS_WOKEN,
+    a_poller_is_woken: models::A_POLLER_IS_WOKEN,
+    a_plain_waiter_is_woken: models::A_PLAIN_WAITER_IS_WOKEN,
+    a_consumer_and_a_plain_waiter: models::A_CONSUMER_AND_A_PLAIN_WAITER,
+    a_plain_waiter_and_a_consumer: models::A_PLAIN_WAITER_AND_A_CONSUMER,
+    two_consumers_of_a_slot: models::TWO_CONSUMERS_OF_A_SLOT,
+    a_consumer_is_stolen_from: models::A_CONSUMER_IS_STOLEN_FROM,
+    a_consumer_is_interrupted: models::A_CONSUMER_IS_INTERRUPTED,
+    the_timer_looks_after_all: models::THE_TIMER_LOOKS_AFTER_ALL,
+    who_waits_at_the_socket_is_woken: models::WHO_WAITS_AT_THE_SOCKET_IS_WOKEN,
+    a_push_hides_nothing_from_poll: models::A_PUSH_HIDES_NOTHING_FROM_POLL,
+    a_push_hides_nothing_from_a_consumer: models::A_PUSH_HIDES_NOTHING_FROM_A_CONSUMER,
+    a_push_hides_nothing_from_others: models::A_PUSH_HIDES_NOTHING_FROM_OTHERS,
+    an_idle_consumer_steals: models::AN_IDLE_CONSUMER_STEALS,
+    help_is_called_in_time: models::HELP_IS_CALLED_IN_TIME,
+    nothing_is_left_behind_at_the_end: models::NOTHING_IS_LEFT_BEHIND_AT_THE_END,
+    all_is_given_back: counter::ALL_IS_GIVEN_BACK,
+    one_is_taken_meanwhile: counter::ONE_IS_TAKEN_MEANWHILE,
+    two_want_the_same: counter::TWO_WANT_THE_SAME,
+    who_resumes_settles: counter::WHO_RESUMES_SETTLES,
 }

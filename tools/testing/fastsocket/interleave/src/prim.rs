@@ -10,6 +10,7 @@
 use loom::sync::atomic;
 pub(crate) use loom::sync::atomic::{fence, Ordering};
 
+/// Not every kind of them has to do all.
 macro_rules! atomic {
     ($name:ident, $value:ty) => {
         pub(crate) struct $name {
@@ -17,6 +18,7 @@ macro_rules! atomic {
             value: atomic::$name,
         }
 
+        #[allow(dead_code)]
         impl $name {
             pub(crate) fn new(value: $value) -> Self {
                 Self {
@@ -33,6 +35,22 @@ macro_rules! atomic {
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 self.beside.swap(false, Ordering::Relaxed);
                 self.value.store(value, order);
+            }
+
+            pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                self.beside.swap(false, Ordering::Relaxed);
+                self.value.swap(value, order)
+            }
+
+            pub(crate) fn compare_exchange(
+                &self,
+                old: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.beside.swap(false, Ordering::Relaxed);
+                self.value.compare_exchange(old, new, success, failure)
             }
         }
     };
