@@ -6,8 +6,7 @@ use super::{
     cache::{Cache, Cells},
     prim::{AtomicU32, Ordering},
 };
-use crate::Scene;
-use loom::thread;
+use crate::{together, Scene};
 use std::sync::Arc;
 
 /// The stock of two CPUs.
@@ -89,17 +88,6 @@ impl Counter {
             .each(|cell| stock += cell.load(Ordering::Acquire));
         assert_eq!(stock, 0, "left in stock");
         assert_eq!(self.all.load(Ordering::Acquire), held, "miscounted");
-    }
-}
-
-/// Does all at the same time, and waits for its end.
-fn together<const N: usize>(counter: &Arc<Counter>, all: [fn(&Counter); N]) {
-    let start = |run: fn(&Counter)| {
-        let counter = counter.clone();
-        thread::spawn(move || run(&counter))
-    };
-    for thread in all.map(start) {
-        thread.join().unwrap();
     }
 }
 

@@ -55,6 +55,17 @@ struct Scene {
     run: fn(),
 }
 
+/// Does all at the same time, and waits for its end.
+fn together<W: Send + Sync + 'static, const N: usize>(world: &Arc<W>, all: [fn(&W); N]) {
+    let start = |run: fn(&W)| {
+        let world = world.clone();
+        loom::thread::spawn(move || run(&world))
+    };
+    for thread in all.map(start) {
+        thread.join().unwrap();
+    }
+}
+
 /// Goes through the orders of a scene; returns how many there were.
 fn explore(scene: Scene) -> usize {
     let orders = Arc::new(AtomicUsize::new(0));

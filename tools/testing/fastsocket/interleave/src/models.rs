@@ -6,20 +6,7 @@ use super::{
     protocol::View as _,
     world::{Judge, World},
 };
-use crate::Scene;
-use loom::thread;
-use std::sync::Arc;
-
-/// Does all at the same time, and waits for its end.
-fn together<const N: usize>(world: &Arc<World>, all: [fn(&World); N]) {
-    let start = |run: fn(&World)| {
-        let world = world.clone();
-        thread::spawn(move || run(&world))
-    };
-    for thread in all.map(start) {
-        thread.join().unwrap();
-    }
-}
+use crate::{together, Scene};
 
 /// Timers that are never needed: no scene with this runs them.
 const NEVER: Judge = Judge {
