@@ -317,9 +317,9 @@ void __fastsocket_woke(const struct task_struct *task)
 	enum fastsocket_woken woken = FASTSOCKET_WOKE_OTHER;
 	unsigned int serves = READ_ONCE(task->fastsocket_cpu);
 
-	/* It was woken, and does not run. */
+	/* Who was woken and does not run is not counted on, whomever he serves. */
 	if (fastsocket_is_throttled(task))
-		return;
+		serves = 0;
 	if (serves == waking->serves)
 		woken = FASTSOCKET_WOKE_NEW;
 	else if (serves == (waking->serves | FASTSOCKET_PROVEN))
