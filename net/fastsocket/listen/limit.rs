@@ -15,6 +15,8 @@ use kernel::{
     types::Opaque,
 };
 
+use crate::core::clock;
+
 /// What TCP counts of the requests that a slot has: the part of it that C knows.
 ///
 /// # Invariants
@@ -68,13 +70,6 @@ impl Requests {
     }
 }
 
-/// Returns the time in ticks. Any context.
-pub(crate) fn now() -> u32 {
-    // SAFETY: The symbol is that of C, which changes it atomically.
-    // CAST: It is compared with what it was a moment ago.
-    unsafe { core::ptr::read_volatile(core::ptr::addr_of!(bindings::jiffies)) as u32 }
-}
-
 /// Of what so many CPUs may have together, is that only the share of one?
 ///
 /// Where a share is but a few, all are to be counted.
@@ -95,7 +90,7 @@ impl Sum {
     pub(crate) fn new() -> Self {
         Self {
             // The first tick that is asked about is another one.
-            tick: Atomic::new(now().wrapping_sub(1)),
+            tick: Atomic::new(clock::now().wrapping_sub(1)),
             others: Atomic::new(0),
         }
     }
@@ -170,7 +165,7 @@ mod tests {
     #[test]
     fn a_sum_asks_others_once_a_tick() {
         let sum = Sum::new();
-        let tick = now();
+        let tick = clock::now();
         assert_eq!(sum.get(tick, 1, || 10), 11);
         // What others have now is not looked at; what is here is.
         assert_eq!(sum.get(tick, 3, || 20), 13);

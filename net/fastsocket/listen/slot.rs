@@ -27,7 +27,7 @@ use kernel::{
 };
 
 use super::{
-    limit::{self, Requests, Room, Sum},
+    limit::{Requests, Room, Sum},
     listener::Listener,
     protocol::{self, Queue as _},
     queue::{Connection, Queue},
@@ -36,6 +36,7 @@ use super::{
     wait::{Callback, Timer, WaitQueue, Woken},
 };
 use crate::{
+    core::clock,
     module_parameters,
     placement::task::{self, Pid, TaskState},
 };
@@ -278,7 +279,7 @@ impl Slot {
         } else {
             &self.limits.half_open
         };
-        sum.get(limit::now(), self.requests.number(young), others)
+        sum.get(clock::now(), self.requests.number(young), others)
     }
 
     /// How many connections its CPU may add. For its CPU.
