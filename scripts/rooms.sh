@@ -13,7 +13,7 @@ cd "$TOP"
 
 doc=Documentation/networking/fastsocket/developers.rst
 # In the order in which they may use each other.
-order=(control listen bind refs placement core)
+order=(control listen bind refs steer established placement core)
 
 # names PARENT FILE...: what the files name below crate or super, by paths or in lists of imports.
 names() {

@@ -6,7 +6,8 @@
 //!
 //! This is the policy; the TCP stack calls it through hooks. It has rooms, a folder for each: `control` (who is
 //! served: device, marks), `listen` (accept queues by CPU), `bind` (who is bound to a port, by CPU), `refs` (references
-//! to what all sockets share), `placement` (which CPU a task serves), and `core` (statistics, messages). Each has its C hooks, its operations and its static key, says in its `mod.rs` what it does and which
+//! to what all sockets share), `steer` (which CPU a connection's packets go to), `established` (its part of the
+//! established table), `placement` (which CPU a task serves), and `core` (statistics, messages). Each has its C hooks, its operations and its static key, says in its `mod.rs` what it does and which
 //! locks it takes, and uses only those that come after it in this list.
 //!
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
@@ -22,9 +23,11 @@ use kernel::{
 mod bind;
 mod control;
 mod core;
+mod established;
 mod listen;
 mod placement;
 mod refs;
+mod steer;
 
 module! {
     type: Module,
@@ -55,7 +58,7 @@ module! {
             default: 0,
             min: 0,
             max: 1,
-            description: "Steer the packets of active connections to their CPU (not built yet: 0)",
+            description: "Let the source port of active connections name their CPU",
         },
         enable_fast_epoll: i32 {
             default: 0,
@@ -102,6 +105,7 @@ struct Module {
     _device: Pin<KBox<MiscDeviceRegistration<control::dev::Device>>>,
     _control: control::hooks::Registration,
     _spawning: Option<Spawning>,
+    _delivering: Option<Delivering>,
     _marks: Pin<KBox<namespace::Registration<control::mark::Marks>>>,
     _stats: Pin<KBox<namespace::Registration<core::stats::Stats>>>,
     _barrier: rcu::Barrier,
@@ -131,6 +135,23 @@ impl Spawning {
     }
 }
 
+/// What is there if active connections stay on their CPU, in the order in which it goes.
+struct Delivering {
+    _steer: steer::Registration,
+    _exhausted: Pin<KBox<namespace::Registration<steer::rfd::Exhausted>>>,
+    _established: established::Registration,
+}
+
+impl Delivering {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            _established: established::Registration::new()?,
+            _exhausted: KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?,
+            _steer: steer::Registration::new()?,
+        })
+    }
+}
+
 static FOPS: Fops<control::dev::Device> = Fops::new(&THIS_MODULE);
 
 /// Refuses to be asked for what is not there.
@@ -138,10 +159,6 @@ fn check_parameters() -> Result {
     use module_parameters as p;
 
     let absent = [
-        (
-            "enable_receive_flow_deliver",
-            *p::enable_receive_flow_deliver.value(),
-        ),
         ("enable_fast_epoll", *p::enable_fast_epoll.value()),
         ("enable_skb_pool", *p::enable_skb_pool.value()),
         (
@@ -175,6 +192,9 @@ impl kernel::Module for Module {
         // What is switched off costs nothing.
         let on = placement::Mode::get() != placement::Mode::Off;
         let spawning = on.then(Spawning::new).transpose()?;
+        let delivering = (*module_parameters::enable_receive_flow_deliver.value() != 0)
+            .then(Delivering::new)
+            .transpose()?;
         let control = control::hooks::Registration::new()?;
         let options = MiscDeviceOptions {
             name: c_str!("fastsocket"),
@@ -185,6 +205,7 @@ impl kernel::Module for Module {
             _device: KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?,
             _control: control,
             _spawning: spawning,
+            _delivering: delivering,
             _marks: marks,
             _stats: stats,
             _barrier: barrier,

@@ -2,8 +2,8 @@
 
 // Copyright (C) 2026 The Fastsocket authors.
 
-//! Statistics: counters of each network namespace and CPU, in `/proc/net/fsocket_stats` and
-//! `/proc/net/hash_stat`.
+//! Statistics: counters of each network namespace and CPU, in `/proc/net/fsocket_stats`,
+//! `/proc/net/hash_stat` and `/proc/net/steer_stat`.
 
 use kernel::{
     c_str,
@@ -54,9 +54,17 @@ pub(crate) enum Counter {
     BoundLocal,
     /// References that a CPU had to get of a counter that all share, or to put there.
     RefsShared,
+    /// Connections put into their CPU's part of the established table.
+    Home,
+    /// Packets that found such a connection from another CPU.
+    ForeignHit,
+    /// Active connections for which the CPU had no port of its own left.
+    PortsExhausted,
+    /// Packets handed to the CPU that their port names.
+    Delivered,
 }
 
-const COUNTERS: usize = Counter::RefsShared as usize + 1;
+const COUNTERS: usize = Counter::Delivered as usize + 1;
 
 /// The columns of `/proc/net/fsocket_stats`.
 const FSOCKET_STATS: &[(&str, Counter)] = &[
@@ -80,6 +88,14 @@ const HASH_STAT: &[(&str, Counter)] = &[
     ("overflow", Counter::Overflow),
     ("bound_local", Counter::BoundLocal),
     ("refs_shared", Counter::RefsShared),
+    ("home", Counter::Home),
+    ("foreign_hit", Counter::ForeignHit),
+];
+
+/// The columns of `/proc/net/steer_stat`.
+const STEER_STAT: &[(&str, Counter)] = &[
+    ("delivered", Counter::Delivered),
+    ("exhausted", Counter::PortsExhausted),
 ];
 
 /// The counters of one CPU. A CPU counts in its own only, but process and softirq may meet there.
@@ -96,6 +112,7 @@ impl PerNet for Stats {
     const PROC_FILES: &'static [proc::File<Self>] = &[
         proc::File::new(c_str!("fsocket_stats"), |s, _, m| s.show(m, FSOCKET_STATS)),
         proc::File::new(c_str!("hash_stat"), |s, _, m| s.show(m, HASH_STAT)),
+        proc::File::new(c_str!("steer_stat"), |s, _, m| s.show(m, STEER_STAT)),
     ];
 
     fn new(_net: &Namespace) -> impl PinInit<Self, Error> {
