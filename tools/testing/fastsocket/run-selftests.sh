@@ -3,7 +3,8 @@
 #
 # run-selftests.sh DIR TEST...: run kselftests in a guest, as kselftest's own runner does: each where
 # it is in DIR, with a time limit, its output as comments, then one TAP line; status 4 is a skip. LIMIT is the
-# time limit in seconds. LOAD=1 loads the module first (and again, where a test has unloaded it).
+# time limit in seconds. LOAD=1 loads the module first (and again, where a test has unloaded it), with what is in
+# PARAMETERS.
 # PRELOAD is a library that the tests get by LD_PRELOAD. KMEMLEAK=1 looks for leaked memory at the end.
 
 set -uo pipefail
@@ -18,8 +19,9 @@ result() {
 }
 
 for t; do
-	if [ -n "${LOAD:-}" ] && ! grep -q '^fastsocket ' /proc/modules && ! modprobe fastsocket; then
-		result 'not ok' "modprobe fastsocket"
+	# shellcheck disable=SC2086
+	if [ -n "${LOAD:-}" ] && ! grep -q '^fastsocket ' /proc/modules && ! modprobe fastsocket ${PARAMETERS:-}; then
+		result 'not ok' "modprobe fastsocket ${PARAMETERS:-}"
 		exit 1
 	fi
 	echo "# $t"

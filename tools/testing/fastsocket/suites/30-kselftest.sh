@@ -17,9 +17,9 @@ mapfile -t tests < <(list_selftests)
 same=(mark module.sh nginx.sh numbers optin.sh reject)
 by_cpus=(churn locality placement reuseport steal storm strand waiters)
 
-# kselftests CPUS: begin a guest.
+# kselftests CPUS: begin a guest. With 2, active connections stay on their CPU.
 kselftests() {
-	local cpus=$1 run rounds compare storm reloads kills requests
+	local cpus=$1 run rounds compare storm reloads kills requests parameters=''
 	run=("${tests[@]}") rounds=$(soak 10 100) compare=$(soak 0 1) storm=$(soak 10 120)
 	reloads=$(soak 3 20) kills=$(soak 3 20) requests=$(soak 500 3000)
 	case $cpus in
@@ -29,7 +29,7 @@ kselftests() {
 		[ "${FASTSOCKET_SOAK:-}" = 1 ] ||
 			mapfile -t run < <(printf '%s\n' "${tests[@]}" | grep -Fxv "${same[@]/#/-e}")
 		;;
-	2) run=("${by_cpus[@]}") ;;
+	2) run=("${by_cpus[@]}" bind handshake refs syncookie) parameters=enable_receive_flow_deliver=1 ;;
 	# nginx has fewer workers than there are CPUs; a soak has time for that.
 	8)
 		run=("${by_cpus[@]}")
@@ -37,7 +37,7 @@ kselftests() {
 		;;
 	esac
 	start "kselftest-$cpus" -k vm -c "$cpus" -m "$(soak 2G 6G)" -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \
-		FASTSOCKET_ROUNDS="$rounds" FASTSOCKET_RELOADS="$reloads" FASTSOCKET_KILLS="$kills" \
+		PARAMETERS="$parameters" FASTSOCKET_ROUNDS="$rounds" FASTSOCKET_RELOADS="$reloads" FASTSOCKET_KILLS="$kills" \
 		FASTSOCKET_REQUESTS="$requests" FASTSOCKET_STORM_SECS="$storm" FASTSOCKET_COMPARE="$compare" \
 		FASTSOCKET_SOCKETS="$(soak 16000 64000)" FASTSOCKET_THREADS="$(soak 2000 30000)" \
 		FASTSOCKET_BACKLOG="$(soak 4000 65000)" FASTSOCKET_SEQUENCE="$(soak 3 4)" FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \

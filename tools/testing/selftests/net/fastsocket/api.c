@@ -42,25 +42,51 @@ static int run(const char *cmd)
 	return ret < 0 || !WIFEXITED(ret) ? -ECHILD : WEXITSTATUS(ret);
 }
 
-/* Load the module with a mode of listen spawn, whatever it had before. */
-int fs_reload(int mode)
+/* Unload the module; 0 if it was not there. */
+int fs_unload(void)
 {
-	char cmd[128];
-	int ret;
-
 	fs_close_device();
-	if (fs_param("enable_listen_spawn") >= 0) {
-		/* A listener of the test before may still wait for RCU. */
-		if (!WAIT_FOR(!run("rmmod fastsocket 2>/dev/null")))
-			return -EBUSY;
-	}
-	snprintf(cmd, sizeof(cmd),
-		 "modprobe fastsocket enable_listen_spawn=%d 2>/dev/null", mode);
-	ret = run(cmd);
+	/* A listener of the test before may still wait for RCU. */
+	if (fs_param("enable_listen_spawn") >= 0 &&
+	    !WAIT_FOR(!run("rmmod fastsocket 2>/dev/null")))
+		return -EBUSY;
+	return 0;
+}
+
+/* Load the module with these parameters, whatever it had before. */
+int fs_reload_with(const char *params)
+{
+	char cmd[256];
+	int ret = fs_unload();
+
 	if (ret)
+		return ret;
+	snprintf(cmd, sizeof(cmd), "modprobe fastsocket %s 2>/dev/null", params);
+	if (run(cmd))
 		return -ENODEV;
 	/* devtmpfs makes the node; there may be a udev that touches it. */
 	return WAIT_FOR(open_device() == 0) ? 0 : open_device();
+}
+
+/* Have it loaded with a parameter, and the others as they are by default, or were. */
+int fs_load_with(const char *param)
+{
+	const char *value = strchr(param, '=');
+	char name[64];
+
+	snprintf(name, sizeof(name), "%.*s", (int)(value - param), param);
+	if (fs_param(name) == atoi(value + 1))
+		return open_device();
+	return fs_reload_with(param);
+}
+
+/* Load it with a mode of listen spawn. */
+int fs_reload(int mode)
+{
+	char param[64];
+
+	snprintf(param, sizeof(param), "enable_listen_spawn=%d", mode);
+	return fs_reload_with(param);
 }
 
 int fs_load(int mode)

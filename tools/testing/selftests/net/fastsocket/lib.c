@@ -60,7 +60,7 @@ long long file_number(const char *path)
 int file_write(const char *path, const char *fmt, ...)
 {
 	int fd = SYS(open(path, O_WRONLY | O_CLOEXEC)), len, ret;
-	char text[256];
+	char text[1024];
 	va_list ap;
 
 	if (fd < 0)

@@ -118,6 +118,9 @@ pid_t gettid_(void);
 /* The module and its device. */
 int fs_load(int mode);
 int fs_reload(int mode);
+int fs_load_with(const char *param);
+int fs_reload_with(const char *params);
+int fs_unload(void);
 void fs_close_device(void);
 int fs_param(const char *name);
 int fs_ioctl(unsigned long cmd, struct fsocket_ioctl_arg *arg);

@@ -34,14 +34,14 @@ check_value() # name value
 	check_eq "$1 can be read only" 444 "$(stat -c %a "$PARAMS/$1" 2>&1)"
 }
 
-UNBUILT="enable_receive_flow_deliver enable_fast_epoll enable_skb_pool
+UNBUILT="enable_fast_epoll enable_skb_pool
 	enable_receive_cpu_selection enable_direct_tcp enable_socket_pool_size
 	enable_rps_framework"
 
 check "loads" load
 check_value enable_listen_spawn 2
 check_value enable_fastsocket_debug 3
-for p in $UNBUILT; do
+for p in enable_receive_flow_deliver $UNBUILT; do
 	check_value "$p" 0
 done
 check_not "a parameter cannot be written" \
@@ -52,6 +52,11 @@ check "unloads" unload
 for v in 0 1 2; do
 	check "enable_listen_spawn=$v loads" load enable_listen_spawn=$v
 	check_eq "enable_listen_spawn=$v is shown" $v "$(cat $PARAMS/enable_listen_spawn)"
+	unload
+done
+for v in 0 1; do
+	check "enable_receive_flow_deliver=$v loads" load enable_receive_flow_deliver=$v
+	check_eq "enable_receive_flow_deliver=$v is shown" $v "$(cat $PARAMS/enable_receive_flow_deliver)"
 	unload
 done
 for v in 0 7; do
@@ -92,6 +97,9 @@ refused enable_listen_spawn ""
 for v in -1 8; do
 	refused enable_fastsocket_debug "$v" ".*0.*7"
 done
+for v in 2 -1; do
+	refused enable_receive_flow_deliver "$v" ".*0.*1"
+done
 for p in $UNBUILT; do
 	refused "$p" 1
 	refused "$p" -1
@@ -108,7 +116,7 @@ ncpu=0
 for range in $possible; do
 	ncpu=$((ncpu + ${range#*-} - ${range%-*} + 1))
 done
-for f in fsocket_stats hash_stat; do
+for f in fsocket_stats hash_stat steer_stat; do
 	check "/proc/net/$f is there" test -r /proc/net/$f
 	check_eq "/proc/net/$f has a line for each CPU" $((ncpu + 2)) "$(wc -l </proc/net/$f)"
 	check_eq "/proc/net/$f has as many columns in each line" 1 \
@@ -119,9 +127,10 @@ has_column() { stat_column "$1" total <"/proc/net/$2" >/dev/null; }
 for c in socket listen accept_local accept_global accept_foreign slots pushed; do
 	check "fsocket_stats has $c" has_column $c fsocket_stats
 done
-for c in lookup_local lookup_global; do
+for c in lookup_local lookup_global home foreign_hit; do
 	check "hash_stat has $c" has_column $c hash_stat
 done
+check "steer_stat has exhausted" has_column exhausted steer_stat
 
 # --- when it may go ---
 
@@ -148,7 +157,7 @@ else
 	fail "fstool child"
 fi
 
-for f in /dev/fastsocket /proc/net/fsocket_stats /proc/net/hash_stat /sys/module/fastsocket; do
+for f in /dev/fastsocket /proc/net/fsocket_stats /proc/net/hash_stat /proc/net/steer_stat /sys/module/fastsocket; do
 	check_not "$f is gone" test -e $f
 done
 

@@ -46,6 +46,18 @@ static int set_addresses(const char *dev)
 	return ret;
 }
 
+/* Can the server's address be used? Work of the kernel says so, a moment later. */
+static bool has_address(void)
+{
+	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6 };
+	int fd = socket(AF_INET6, SOCK_STREAM, 0), ret;
+
+	inet_pton(AF_INET6, addr6[0], &a6.sin6_addr);
+	ret = bind(fd, (void *)&a6, sizeof(a6));
+	close(fd);
+	return !ret;
+}
+
 int tun_open(void)
 {
 	struct ifreq ifr = { .ifr_name = DEV, .ifr_flags = IFF_TUN | IFF_NO_PI };
@@ -54,11 +66,13 @@ int tun_open(void)
 	if (fd < 0)
 		return fd;
 	ret = SYS(ioctl(fd, TUNSETIFF, &ifr));
-	/* Its address is there at once. */
+	/* Nobody else is asked for it. */
 	if (!ret)
 		ret = file_write("/proc/sys/net/ipv6/conf/" DEV "/accept_dad", "0");
 	if (!ret)
 		ret = set_addresses(DEV);
+	if (!ret && !WAIT_FOR(has_address()))
+		ret = -EADDRNOTAVAIL;
 	return ret ? ret : fd;
 }
 
