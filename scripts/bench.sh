@@ -38,6 +38,7 @@ kinds() {
 	shift
 	for kind in single reuseport reuseport-cbpf; do guest "$kernel" "$kind" "$@"; done
 	guest vm fastsocket "$@"
+	guest vm fastsocket-rfd "$@"
 }
 
 case $name in
@@ -45,6 +46,7 @@ quick)
 	kinds vm 4
 	guest vm reuseport-cbpf 24
 	guest vm fastsocket 24
+	guest vm fastsocket-rfd 24
 	;;
 full)
 	for cpus in 24 16 8 4 2 1; do kinds stock "$cpus"; done

@@ -20,6 +20,7 @@ guests=(
 	"again 2 - --kind fastsocket"
 	"single 2 - --kind single"
 	"alone 1 - --kind reuseport"
+	"delivered 2 - --kind fastsocket-rfd"
 	"forgetful 2 - --kind fastsocket --tcp-no-metrics-save"
 	"guarded 2 -a --kind fastsocket"
 	"proxy 2 - --kind fastsocket --proxy --network veth-rps --clients many"
@@ -88,6 +89,10 @@ if counted alone; then
 	holds "one CPU has nobody to share with" '.[0].regions[0] | .total.kernel_loads + .total.kernel_stores
 		+ .total.user_loads + .total.user_stores == 0 and .per_unit.kernel > 50000' "$dir/alone.json"
 fi
+# A client's connections are at home on its CPU, at both ends.
+counted delivered && holds "where active connections stay the established table is not moved" '
+	def moved: [.regions[0].pairs[] | select(.what[0] | test("ehash|established|inet_unhash")) | .count] | add // 0;
+	10 * (.[0] | moved) < (.[1] | moved)' "$dir/delivered.json" "$dir/fastsocket.json"
 # Of 30 transfers by so few connections, those of others may be more at one time.
 counted forgetful && holds "without TCP's metrics of peers their lines are not moved" '
 	def moved: [.regions[0].pairs[] | select(.what[0] | test("^tcp_[a-z]+_metrics")) | .count] | add // 0;
@@ -108,7 +113,7 @@ status=$?
 if [ $status = 0 ]; then ok "the workload in an ordinary guest"; else not_ok "the workload: $(guest_status $status)"; fi
 
 try "they are put side by side" build/cargo/release/fastsocket-coherence compare --symbols 3 \
-	--json "$dir.json" --svg "$dir.svg" "$dir"/{fastsocket,single,alone,forgetful,guarded,proxy}.json
+	--json "$dir.json" --svg "$dir.svg" "$dir"/{fastsocket,single,alone,delivered,forgetful,guarded,proxy}.json
 
 # Servers by shape. Of a plain socket's rate and delay some percent are chance: performance.rst.
 shapes=$BUILD/logs/shapes

@@ -38,6 +38,15 @@ enum Kind {
     ReuseportCbpf,
     /// One listening socket, spawned on each worker's CPU
     Fastsocket,
+    /// The same, and active connections stay on their CPU: enable_receive_flow_deliver=1
+    FastsocketRfd,
+}
+
+impl Kind {
+    /// Whether the module is needed, and sockets are spawned.
+    fn is_spawned(self) -> bool {
+        matches!(self, Self::Fastsocket | Self::FastsocketRfd)
+    }
 }
 
 /// What is between clients and workers.
@@ -161,10 +170,14 @@ fn run(args: &Args) -> io::Result<()> {
 /// CPUs run in turn here, and the clock counts the instructions of all: what a CPU would do in a microsecond takes as many
 /// as there are CPUs. So that what is told apart by time is what it would be where they run at once, it is given so much
 /// longer.
-fn module_parameters() -> String {
+fn module_parameters(kind: Kind) -> String {
     const DEFAULT_US: usize = 125;
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
-    format!("help_after_us={}", DEFAULT_US * cpus)
+    format!(
+        "help_after_us={} enable_receive_flow_deliver={}",
+        DEFAULT_US * cpus,
+        u8::from(kind == Kind::FastsocketRfd)
+    )
 }
 
 fn main() -> ExitCode {
@@ -174,8 +187,8 @@ fn main() -> ExitCode {
             let args = Args::parse_from(words);
             network::set_up_network(&args)?;
             network::set_up_tcp(&args)?;
-            if args.kind == Kind::Fastsocket {
-                init::load_module(&module_parameters())?;
+            if args.kind.is_spawned() {
+                init::load_module(&module_parameters(args.kind))?;
             }
             run(&args)
         })

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, cpu: u32, listeners: &[OwnedFd], shared: &Shared)
 fn work(args: &Args, cpu: u32, listeners: &[OwnedFd], shared: &Shared) -> io::Result<()> {
     sys::pin(cpu)?;
     let listener = listeners.get(cpu as usize).unwrap_or(&listeners[0]);
-    if args.kind == Kind::Fastsocket {
+    if args.kind.is_spawned() {
         sys::spawn_listen(&sys::device()?, listener, Some(cpu))?;
     }
     for other in listeners

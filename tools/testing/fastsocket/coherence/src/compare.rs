@@ -88,7 +88,13 @@ pub(crate) fn rank<'a>(name: &'a str, known: &[&str]) -> (usize, &'a str) {
 /// The order of [`Series::kernel`].
 pub(crate) const KERNELS: &[&str] = &["stock", "fastsocket"];
 /// The order of [`Series::kind`].
-pub(crate) const KINDS: &[&str] = &["single", "reuseport", "reuseport-cbpf", "fastsocket"];
+pub(crate) const KINDS: &[&str] = &[
+    "single",
+    "reuseport",
+    "reuseport-cbpf",
+    "fastsocket",
+    "fastsocket-rfd",
+];
 
 /// One file.
 #[derive(Debug)]

@@ -176,7 +176,7 @@ impl<'a> Data<'a> {
 /// What was run, as the workload prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
-    /// How connections come to workers: single, reuseport, reuseport-cbpf or fastsocket.
+    /// How connections come to workers: single, reuseport, reuseport-cbpf, fastsocket or fastsocket-rfd.
     pub kind: String,
     /// Whether each request opens a connection to a backend; both are one unit then.
     pub proxy: bool,

@@ -9,7 +9,8 @@ use std::{
     io, iter, mem,
     net::UdpSocket,
     os::fd::AsRawFd,
-    ptr,
+    ptr, thread,
+    time::Duration,
 };
 
 /// Where the module is.
@@ -27,7 +28,11 @@ pub fn set_up() -> io::Result<Vec<String>> {
     Ok(iter::once("init".to_owned()).chain(words).collect())
 }
 
-/// Loads the module with parameters, as `modprobe` takes them.
+/// How long the kernel may go on working for a module that it has loaded: it frees what was only needed for that
+/// when RCU lets it.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// Loads the module with parameters, as `modprobe` takes them, and waits until that is over.
 pub fn load_module(parameters: &str) -> io::Result<()> {
     let module = File::open(MODULE).map_err(|error| named(MODULE, error))?;
     let parameters = CString::new(parameters)?;
@@ -41,6 +46,7 @@ pub fn load_module(parameters: &str) -> io::Result<()> {
         )
     };
     check(result as i32)?;
+    thread::sleep(SETTLED);
     Ok(())
 }
 
