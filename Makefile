@@ -140,7 +140,7 @@ helpconfig: prepare
 clean:
 	rm -rf build/default build/vm build/debug build/stock build/stock-source build/ksrc-*/default \
 		build/ksrc-*/vm build/ksrc-*/debug build/clippy build/helpconfig build/cargo build/selftests \
-		build/patch build/bench build/logs
+		build/patch build/bench build/without build/logs
 
 distclean:
 	$(Q)scripts/prepare.sh --may-remove

@@ -10,6 +10,9 @@
 #include <linux/percpu.h>
 #include <linux/sched.h>
 
+/* WF_SYNC, which the scheduler keeps to itself. */
+#define FASTSOCKET_WF_SYNC	0x10
+
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
 /* On while tasks may serve CPUs, and while sockets may be spawned. */
@@ -58,9 +61,6 @@ struct fastsocket_waking {
 };
 
 DECLARE_PER_CPU(struct fastsocket_waking, fastsocket_waking);
-
-/* WF_SYNC, which the scheduler keeps to itself. */
-#define FASTSOCKET_WF_SYNC	0x10
 
 void __fastsocket_left(void);
 

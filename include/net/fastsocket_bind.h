@@ -207,6 +207,11 @@ static inline bool fastsocket_unbind_tw(struct inet_timewait_sock *tw)
 	return false;
 }
 
+static inline struct fastsocket_shard *fastsocket_shard(const struct inet_bind2_bucket *tb2)
+{
+	return NULL;
+}
+
 static inline bool fastsocket_any_sharded(const struct inet_bind_bucket *tb,
 					  bool (*test)(struct sock *sk2, const void *data),
 					  const void *data)
