@@ -557,13 +557,15 @@ static int answered(const int *c, int n)
 	return done;
 }
 
-/* With IPv6, who searches a port among tens of thousands takes long. */
-TEST_F_TIMEOUT(many, backlog, 4 * TEST_SECS)
+FS_TEST(many, backlog)
 {
 	int n = number("FASTSOCKET_BACKLOG", 4000), *c = calloc(n, sizeof(*c)), done, sock[2];
 	struct pushes p;
 	pid_t pid;
 
+	/* From its one address, with ports to spare, so that none is searched for long. */
+	if (variant->fam == V6 && n > 30000)
+		n = 30000;
 	allow_files(2 * n + 1000);
 	ASSERT_EQ(0, sysctl("tcp_syncookies", "0"));
 	ASSERT_EQ(0, file_write("/proc/sys/net/ipv4/tcp_max_syn_backlog", "%d", n + 100));
