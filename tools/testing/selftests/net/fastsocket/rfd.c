@@ -537,6 +537,8 @@ static int roaming(FIXTURE_DATA(rfd) *self, bool packets, bool loss)
 		if (!pid[i])
 			_exit(-roam(&self->l, seconds, i));
 	}
+	/* They are not waited for so long. */
+	sleep_ms(seconds * 1000);
 	for (i = 0; i < clients; i++) {
 		ret = reap(pid[i]);
 		failed += ret != 0;
