@@ -29,7 +29,6 @@ DEFINE_STATIC_KEY_FALSE(fastsocket_steer_enabled);
 EXPORT_SYMBOL_GPL(fastsocket_steer_enabled);
 
 unsigned int fastsocket_cpu_bits __ro_after_init;
-EXPORT_SYMBOL_GPL(fastsocket_cpu_bits);
 
 static const struct fastsocket_steer_ops *fastsocket_ops;
 
@@ -214,8 +213,11 @@ bool fastsocket_must_queue(void)
 {
 	struct softnet_data *sd = this_cpu_ptr(&softnet_data);
 
-	return static_branch_unlikely(&rps_needed) ||
-	       !skb_queue_empty_lockless(&sd->input_pkt_queue) ||
+#ifdef CONFIG_RPS
+	if (static_branch_unlikely(&rps_needed))
+		return true;
+#endif
+	return !skb_queue_empty_lockless(&sd->input_pkt_queue) ||
 	       !skb_queue_empty_lockless(&sd->process_queue);
 }
 EXPORT_SYMBOL_GPL(fastsocket_must_queue);
