@@ -10,7 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
-#include "lib.h"
+#include "tun.h"
 #include "kselftest_harness.h"
 
 #define DEVICE	"fsrefs0"
@@ -253,6 +253,40 @@ FS_TEST(refs, a_namespace_goes_with_its_last_socket)
 	EXPECT_TRUE(device());
 	EXPECT_EQ(-EAGAIN, SYS(accept4(lfd, NULL, NULL, 0)));
 	close(lfd);
+	EXPECT_TRUE(WAIT_FOR(!device()));
+}
+
+/*
+ * Each CPU has a route by which packets came. Namespaces go one after the other:
+ * the next one tells whether it has gone.
+ */
+FS_TEST(refs, a_namespace_goes_with_its_routes)
+{
+	self->pid = fork_child();
+	ASSERT_LE(0, self->pid);
+	if (!self->pid) {
+		const struct linger now = { .l_onoff = 1 };
+		struct listener l;
+		int tun, i, fd;
+
+		if (new_netns())
+			_exit(1);
+		tun = tun_open();
+		if (tun < 0 || tun_listen(&l, variant->fam, 128, variant->spawned))
+			_exit(2);
+		for (i = 0; i < cpu_count(); i++) {
+			fd = tun_connect(tun, &l, htons(20000 + i), cpu_id(i));
+			/* It is not there for longer than the process. */
+			if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)))
+				_exit(3);
+		}
+		_exit(0);
+	}
+	ASSERT_EQ(0, reap(self->pid));
+	start_namespace(-1);
+	say(self->to[1], 'e');
+	EXPECT_EQ(0, reap(self->pid));
+	self->pid = 0;
 	EXPECT_TRUE(WAIT_FOR(!device()));
 }
 

@@ -44,30 +44,6 @@ FIXTURE_SETUP(cookie)
 
 FIXTURE_TEARDOWN(cookie) { }
 
-/* At the device's addresses, with room for one. */
-static int cookie_listen(struct listener *l, enum fam fam, bool spawned)
-{
-	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6 };
-	struct sockaddr_in a4 = { .sin_family = AF_INET };
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
-	int ret;
-
-	l->fam = fam;
-	l->fd = socket(fam == V4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	ret = fam == V4 ? SYS(bind(l->fd, (void *)&a4, sizeof(a4))) :
-		SYS(bind(l->fd, (void *)&a6, sizeof(a6)));
-	if (!ret)
-		ret = SYS(listen(l->fd, 1));
-	if (!ret && spawned)
-		ret = fs_spawn(l->fd, -1);
-	if (!ret)
-		ret = SYS(getsockname(l->fd, (void *)&ss, &len));
-	l->port = ((struct sockaddr_in *)&ss)->sin_port;
-	l->spawned = spawned;
-	return ret;
-}
-
 /* A SYN, and its answer; its sequence number is that of its port. */
 static int syn(FIXTURE_DATA(cookie) *self, in_port_t port, int cpu, uint32_t *isn)
 {
@@ -152,7 +128,7 @@ static int ack_until_accepted(FIXTURE_DATA(cookie) *self, in_port_t port, int cp
 }
 
 #define open_listener() do {						\
-	ASSERT_EQ(0, cookie_listen(&self->l, variant->fam, variant->spawned)); \
+	ASSERT_EQ(0, tun_listen(&self->l, variant->fam, 1, variant->spawned)); \
 	ASSERT_EQ(cpu_count(), consumers(&self->l, self->epfd));	\
 } while (0)
 

@@ -19,28 +19,27 @@ struct in6_ifreq_ {
 	int ifindex;
 };
 
-static int set_addresses(const char *dev)
+/* The server's addresses: add or remove them. */
+static int set_addresses(bool there)
 {
 	int s4 = socket(AF_INET, SOCK_DGRAM, 0), s6 = socket(AF_INET6, SOCK_DGRAM, 0), ret;
-	struct in6_ifreq_ ifr6 = { .prefixlen = 64 };
+	struct in6_ifreq_ ifr6 = { .prefixlen = 64, .ifindex = if_nametoindex(DEV) };
 	struct sockaddr_in a4 = { .sin_family = AF_INET };
-	struct ifreq ifr = { 0 };
+	struct ifreq ifr = { .ifr_name = DEV };
 
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", dev);
-	inet_pton(AF_INET, addr4[0], &a4.sin_addr);
+	inet_pton(AF_INET, there ? addr4[0] : "0.0.0.0", &a4.sin_addr);
 	memcpy(&ifr.ifr_addr, &a4, sizeof(a4));
 	ret = SYS(ioctl(s4, SIOCSIFADDR, &ifr));
 	inet_pton(AF_INET, "255.255.255.0", &a4.sin_addr);
 	memcpy(&ifr.ifr_netmask, &a4, sizeof(a4));
-	if (!ret)
+	if (!ret && there)
 		ret = SYS(ioctl(s4, SIOCSIFNETMASK, &ifr));
 	ifr.ifr_flags = IFF_UP | IFF_RUNNING;
 	if (!ret)
 		ret = SYS(ioctl(s4, SIOCSIFFLAGS, &ifr));
 	inet_pton(AF_INET6, addr6[0], &ifr6.addr);
-	ifr6.ifindex = if_nametoindex(dev);
 	if (!ret)
-		ret = SYS(ioctl(s6, SIOCSIFADDR, &ifr6));
+		ret = SYS(ioctl(s6, there ? SIOCSIFADDR : SIOCDIFADDR, &ifr6));
 	close(s4);
 	close(s6);
 	return ret;
@@ -58,6 +57,15 @@ static bool has_address(void)
 	return !ret;
 }
 
+int tun_addresses(bool there)
+{
+	int ret = set_addresses(there);
+
+	if (!ret && there && !WAIT_FOR(has_address()))
+		ret = -EADDRNOTAVAIL;
+	return ret;
+}
+
 int tun_open(void)
 {
 	struct ifreq ifr = { .ifr_name = DEV, .ifr_flags = IFF_TUN | IFF_NO_PI };
@@ -70,10 +78,31 @@ int tun_open(void)
 	if (!ret)
 		ret = file_write("/proc/sys/net/ipv6/conf/" DEV "/accept_dad", "0");
 	if (!ret)
-		ret = set_addresses(DEV);
-	if (!ret && !WAIT_FOR(has_address()))
-		ret = -EADDRNOTAVAIL;
+		ret = tun_addresses(true);
 	return ret ? ret : fd;
+}
+
+int tun_listen(struct listener *l, enum fam fam, int backlog, bool spawned)
+{
+	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6 };
+	struct sockaddr_in a4 = { .sin_family = AF_INET };
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	int ret;
+
+	l->fam = fam;
+	l->fd = socket(fam == V4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	ret = fam == V4 ? SYS(bind(l->fd, (void *)&a4, sizeof(a4))) :
+		SYS(bind(l->fd, (void *)&a6, sizeof(a6)));
+	if (!ret)
+		ret = SYS(listen(l->fd, backlog));
+	if (!ret && spawned)
+		ret = fs_spawn(l->fd, -1);
+	if (!ret)
+		ret = SYS(getsockname(l->fd, (void *)&ss, &len));
+	l->port = ((struct sockaddr_in *)&ss)->sin_port;
+	l->spawned = spawned;
+	return ret;
 }
 
 static uint32_t sum(uint32_t acc, const void *buf, size_t len)
@@ -189,4 +218,25 @@ bool tun_get(int tun, enum fam fam, in_port_t port, struct segment *s, int ms)
 		return true;
 	} while (len >= 0 || now_ms() < end);
 	return false;
+}
+
+bool tun_syn(int tun, const struct listener *l, in_port_t sport, int cpu, struct segment *answer)
+{
+	struct segment s = { sport, l->port, 1000, 0, TUN_SYN };
+
+	/* The answer comes before this returns, if one does. */
+	return !tun_put_on(tun, l->fam, &s, cpu) && tun_get(tun, l->fam, sport, answer, 0) &&
+	       answer->flags == (TUN_SYN | TUN_ACK);
+}
+
+int tun_connect(int tun, const struct listener *l, in_port_t sport, int cpu)
+{
+	struct segment got, s = { sport, l->port, 1001, 0, TUN_ACK };
+	int ret;
+
+	if (!tun_syn(tun, l, sport, cpu, &got))
+		return -ECONNREFUSED;
+	s.ack = got.seq + 1;
+	ret = tun_put_on(tun, l->fam, &s, cpu);
+	return ret ? ret : accept_wait(l->fd);
 }
