@@ -8,6 +8,7 @@
  */
 
 #include <linux/export.h>
+#include <linux/fastsocket_label.h>
 #include <linux/nsproxy.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
@@ -149,6 +150,7 @@ int fastsocket_refs_register(const struct fastsocket_refs_ops *ops)
 	static_call_update(fastsocket_refs_give, ops->give);
 	static_call_update(fastsocket_refs_settle, ops->settle);
 	static_branch_enable(&fastsocket_refs_enabled);
+	fastsocket_keep_label();
 	WRITE_ONCE(fastsocket_on, true);
 	return 0;
 }

@@ -102,6 +102,10 @@ counted guarded && holds "AppArmor is on when it is asked for, and costs instruc
 	.[0].workload.apparmor and (.[1].workload.apparmor | not)
 	and .[0].regions[0].per_unit.kernel > .[1].regions[0].per_unit.kernel' \
 	"$dir/guarded.json" "$dir/fastsocket.json"
+# Nobody has a profile there.
+counted guarded && holds "references to the label of the unconfined are not moved" '
+	[.[0].regions[0].pairs[] | select(.what[0] | test("^(apparmor_|aa_)")) | .count] | add // 0 | . == 0' \
+	"$dir/guarded.json"
 counted proxy &&
 	holds "a proxy's connections are counted in pairs" \
 		'.[1].regions[0].per_unit.kernel > 1.7 * .[0].regions[0].per_unit.kernel' \
