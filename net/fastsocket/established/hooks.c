@@ -15,6 +15,7 @@
 #include <net/fastsocket_steer.h>
 #include <net/inet_sock.h>
 #include <net/tcp_states.h>
+#include <trace/events/fastsocket.h>
 
 DEFINE_STATIC_KEY_FALSE(fastsocket_established_enabled);
 EXPORT_SYMBOL_GPL(fastsocket_established_enabled);
@@ -96,13 +97,22 @@ u32 __fastsocket_place(const struct inet_hashinfo *hashinfo, u32 natural,
 	return home;
 }
 
+static int fastsocket_home_of(const struct sock *sk)
+{
+	return fastsocket_home_cpu(tcp_or_dccp_get_hashinfo(sk), sk->sk_hash);
+}
+
 void __fastsocket_placed(const struct sock *sk)
 {
+	if (trace_fastsocket_home_enabled())
+		trace_fastsocket_home(sk, fastsocket_home_of(sk));
 	static_call(fastsocket_established_placed)(sock_net(sk));
 }
 
 void __fastsocket_found(const struct sock *sk)
 {
+	if (trace_fastsocket_foreign_hit_enabled())
+		trace_fastsocket_foreign_hit(sk, fastsocket_home_of(sk));
 	static_call(fastsocket_established_foreign)(sock_net(sk));
 }
 

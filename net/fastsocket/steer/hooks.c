@@ -24,6 +24,7 @@
 #include <net/inet6_hashtables.h>
 #include <net/ip.h>
 #include <net/rps.h>
+#include <trace/events/fastsocket.h>
 
 DEFINE_STATIC_KEY_FALSE(fastsocket_steer_enabled);
 EXPORT_SYMBOL_GPL(fastsocket_steer_enabled);
@@ -92,7 +93,7 @@ int __fastsocket_steer(const struct sk_buff *skb)
 	struct iphdr _ip;
 	const __be16 *ports;
 	__be16 _ports[2];
-	int len;
+	int len, cpu;
 
 	if (skb->pkt_type != PACKET_HOST)
 		return -1;
@@ -122,7 +123,10 @@ int __fastsocket_steer(const struct sk_buff *skb)
 		return -1;
 	flow.sport = ntohs(ports[0]);
 	flow.dport = ntohs(ports[1]);
-	return static_call(fastsocket_steer_packet)(dev_net(skb->dev), &flow);
+	cpu = static_call(fastsocket_steer_packet)(dev_net(skb->dev), &flow);
+	if (cpu >= 0)
+		trace_fastsocket_steer(dev_net(skb->dev), &flow, cpu);
+	return cpu;
 }
 
 static bool fastsocket_flow4_is_home(const struct net *net, const struct fastsocket_flow *flow)
