@@ -21,6 +21,8 @@ guests=(
 	"single 2 - --kind single"
 	"alone 1 - --kind reuseport"
 	"delivered 2 - --kind fastsocket-rfd"
+	"stray 2 - --kind single --stray"
+	"stray-delivered 2 - --kind fastsocket-rfd --stray"
 	"forgetful 2 - --kind fastsocket --tcp-no-metrics-save"
 	"guarded 2 -a --kind fastsocket"
 	"proxy 2 - --kind fastsocket --proxy --network veth-rps --clients many"
@@ -93,6 +95,10 @@ fi
 counted delivered && holds "where active connections stay the established table is not moved" '
 	def moved: [.regions[0].pairs[] | select(.what[0] | test("ehash|established|inet_unhash")) | .count] | add // 0;
 	10 * (.[0] | moved) < (.[1] | moved)' "$dir/delivered.json" "$dir/fastsocket.json"
+# A flood of what belongs to no connection: it may be at two places.
+counted stray && counted stray-delivered && holds "a segment without a connection costs no more than 1.1 of plain" '
+	def softirq: .regions[0].profile | [.entries[] | select(.what == "softirq net_rx") | .inclusive] | add;
+	(.[0] | softirq) > 0 and (.[1] | softirq) <= 1.1 * (.[0] | softirq)' "$dir"/stray{,-delivered}.json
 # Of 30 transfers by so few connections, those of others may be more at one time.
 counted forgetful && holds "without TCP's metrics of peers their lines are not moved" '
 	def moved: [.regions[0].pairs[] | select(.what[0] | test("^tcp_[a-z]+_metrics")) | .count] | add // 0;

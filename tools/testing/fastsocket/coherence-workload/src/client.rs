@@ -2,7 +2,7 @@
 
 //! A client: one connection after the other.
 
-use crate::{net, network, shared::Shared, Addresses, Args, Network};
+use crate::{net, network, shared::Shared, stray::Sender, Addresses, Args, Network};
 use fastsocket_guest::{
     net::{receive, send, ANSWER, REQUEST},
     sys,
@@ -28,15 +28,20 @@ fn work(args: &Args, cpu: u32, shared: &Shared) -> io::Result<()> {
         Addresses::One => None,
         Addresses::Many => Some(net::client_address(args.network, cpu)),
     };
+    let mut stray = args.stray.then(|| Sender::new(cpu, to)).transpose()?;
+    let mut once = || match &mut stray {
+        Some(sender) => sender.send(),
+        None => connection(from, to),
+    };
     shared.ready.add()?;
     shared.warm.wait_for(1)?;
     for _ in 0..args.warm_up {
-        connection(from, to)?;
+        once()?;
     }
     shared.ready.add()?;
     shared.begin.wait_for(1)?;
     for _ in 0..args.connections {
-        connection(from, to)?;
+        once()?;
         coherence_mark::unit();
     }
     if shared.left.take() {

@@ -19,6 +19,7 @@ mod net;
 mod network;
 mod server;
 mod shared;
+mod stray;
 
 use clap::{Parser, ValueEnum};
 use fastsocket_guest::{init, sys};
@@ -97,6 +98,9 @@ struct Args {
     /// Keep nothing of what TCP learns of a peer: tcp_no_metrics_save=1; needs a guest's init
     #[arg(long)]
     tcp_no_metrics_save: bool,
+    /// In the place of a connection, a segment that belongs to none; by lo
+    #[arg(long, conflicts_with_all = ["network", "clients", "proxy"])]
+    stray: bool,
     /// Print the addresses of what is in modules, as in /proc/kallsyms
     #[arg(long)]
     #[serde(skip)]

@@ -16,7 +16,8 @@ use std::{
     ptr,
 };
 
-const PORT: u16 = 8080;
+/// The workers'.
+pub(crate) const PORT: u16 = 8080;
 /// A backend's, with the number of its CPU added.
 const BACKEND_PORT: u16 = 9000;
 

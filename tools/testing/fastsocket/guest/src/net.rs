@@ -30,17 +30,26 @@ fn address(ip: Ipv4Addr, port: u16) -> libc::sockaddr_in {
     }
 }
 
-/// A TCP socket that is closed at exec.
-pub fn socket(flags: c_int) -> io::Result<OwnedFd> {
+fn new(kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed; a new descriptor is nobody else's.
     unsafe {
         let fd = check(libc::socket(
             libc::AF_INET,
-            libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags,
-            0,
+            kind | libc::SOCK_CLOEXEC,
+            protocol,
         ))?;
         Ok(OwnedFd::from_raw_fd(fd))
     }
+}
+
+/// A TCP socket that is closed at exec.
+pub fn socket(flags: c_int) -> io::Result<OwnedFd> {
+    new(libc::SOCK_STREAM | flags, 0)
+}
+
+/// A socket for packets with the header of IPv4, that gets none.
+pub fn raw_socket() -> io::Result<OwnedFd> {
+    new(libc::SOCK_RAW, libc::IPPROTO_RAW)
 }
 
 /// Sets an option, whose value is a C structure or an integer.
