@@ -176,7 +176,7 @@ TRACE_EVENT(fastsocket_migrate,
 
 #ifndef _TRACE_FASTSOCKET_ADDR
 #define _TRACE_FASTSOCKET_ADDR
-/* An address of IPv4, and the same mapped; or one of IPv6. */
+/* An address of IPv4, and the same mapped, also if it came so; or one of IPv6. */
 static inline void fastsocket_trace_addr(bool is_v6, const void *addr, u8 *v4, u8 *v6)
 {
 	struct in6_addr mapped;
@@ -186,6 +186,8 @@ static inline void fastsocket_trace_addr(bool is_v6, const void *addr, u8 *v4, u
 		memcpy(v4, addr, 4);
 		ipv6_addr_set_v4mapped(*(const __be32 *)addr, &mapped);
 		addr = &mapped;
+	} else if (ipv6_addr_v4mapped(addr)) {
+		memcpy(v4, addr + 12, 4);
 	}
 	memcpy(v6, addr, 16);
 }

@@ -12,8 +12,11 @@
 #include <linux/init.h>
 #include <linux/refcount.h>
 
-/* More than are given up while the key is being switched, and were taken before. */
-#define FASTSOCKET_LABEL_REFS	BIT(20)
+/*
+ * More than may be given up uncounted while the key is switched, place by place:
+ * who takes a reference by one that is, and gives it up by one that is not yet.
+ */
+#define FASTSOCKET_LABEL_REFS	BIT(29)
 
 DEFINE_STATIC_KEY_FALSE(fastsocket_label_enabled);
 
