@@ -8,6 +8,9 @@
  * they belong.  The bits that do so are the lowest but one: by that one,
  * connect(2) and bind(2) keep out of each other's way, as ever.
  *
+ * Receive CPU selection: the packets of other connections go to the CPU where a
+ * task has last used the socket.
+ *
  * Included where ports are chosen and packets received.
  */
 #ifndef _NET_FASTSOCKET_STEER_H
@@ -19,7 +22,9 @@
 #include <linux/types.h>
 
 struct net;
+struct rps_dev_flow;
 struct sk_buff;
+struct sock;
 
 /**
  * struct fastsocket_ports - some of the ports in a range.
@@ -44,6 +49,7 @@ struct fastsocket_ports {
  * @sport: the sender's port.
  * @dport: the receiver's port.
  * @is_v6: are the addresses of IPv6?
+ * @queue: a number of the device's queue that it came by, which others may have.
  */
 struct fastsocket_flow {
 	const void *saddr;
@@ -51,6 +57,7 @@ struct fastsocket_flow {
 	u16 sport;
 	u16 dport;
 	bool is_v6;
+	u32 queue;
 };
 
 /**
@@ -61,7 +68,10 @@ struct fastsocket_flow {
  *	meanwhile.
  * @exhausted: all these were taken, for this destination.
  * @steer: returns the CPU that is to process a packet, or -1 if RPS or the one
- *	that received it. Called in softirq.
+ *	that received it; may set where it is to be noted how far that CPU's
+ *	queue was then. Called in softirq.
+ * @used: a task uses a socket here, of which this is the key: see
+ *	fastsocket_flow_key(). In process context.
  *
  * All are called under RCU.
  */
@@ -70,12 +80,30 @@ struct fastsocket_steer_ops {
 			  struct fastsocket_ports *ports);
 	void (*exhausted)(const struct net *net, u32 dest,
 			  const struct fastsocket_ports *ports);
+	int (*steer)(const struct net *net, const struct fastsocket_flow *flow,
+		     struct rps_dev_flow **rflow);
+	void (*used)(const struct net *net, u32 key);
+};
+
+/**
+ * struct fastsocket_rule - another module's rule; see fastsocket_rule_register().
+ * @name: how it is called in messages.
+ * @steer: returns the number of the CPU that is to process a packet, or -1 if
+ *	the rule has no opinion. If that one is not online, the next rule is
+ *	asked. Packets of a connection that have the same answer stay in order.
+ *	Called in softirq, under RCU; must not sleep.
+ */
+struct fastsocket_rule {
+	const char *name;
 	int (*steer)(const struct net *net, const struct fastsocket_flow *flow);
+	/* private: */
+	struct list_head list;
 };
 
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
 DECLARE_STATIC_KEY_FALSE(fastsocket_steer_enabled);
+DECLARE_STATIC_KEY_FALSE(fastsocket_used_enabled);
 
 /* How many bits of a port name a CPU. */
 extern unsigned int fastsocket_cpu_bits;
@@ -84,12 +112,20 @@ bool __fastsocket_own_ports(const struct net *net, u32 dest, u32 low, u32 high,
 			    struct fastsocket_ports *ports);
 void __fastsocket_exhausted(const struct net *net, u32 dest,
 			    const struct fastsocket_ports *ports);
-int __fastsocket_steer(const struct sk_buff *skb);
+int __fastsocket_steer(const struct sk_buff *skb, struct rps_dev_flow **rflow);
+void __fastsocket_used(const struct sock *sk);
+
+/* For any module. */
+int fastsocket_rule_register(struct fastsocket_rule *rule);
+void fastsocket_rule_unregister(struct fastsocket_rule *rule);
 
 /* For fastsocket.ko. */
 bool fastsocket_flow_is_home(const struct net *net, const struct fastsocket_flow *flow);
+u32 fastsocket_flow_key(const struct net *net, const struct fastsocket_flow *flow);
+int fastsocket_ask_rules(const struct net *net, const struct fastsocket_flow *flow);
 bool fastsocket_must_queue(void);
-int fastsocket_steer_register(const struct fastsocket_steer_ops *ops);
+u32 fastsocket_processed(unsigned int cpu);
+int fastsocket_steer_register(const struct fastsocket_steer_ops *ops, bool uses);
 void fastsocket_steer_unregister(void);
 
 /**
@@ -126,13 +162,26 @@ static inline bool fastsocket_steers(void)
  * fastsocket_steer() - which CPU is to process a packet?
  * @skb: a packet that a device has received; its data begin with the header of
  *	the network layer.
+ * @rflow: may be set to what is to have the tail of that CPU's queue.
  *
  * Context: softirq, under RCU.
  * Return: a CPU that is online, or -1 if no rule has an opinion.
  */
-static inline int fastsocket_steer(const struct sk_buff *skb)
+static inline int fastsocket_steer(const struct sk_buff *skb, struct rps_dev_flow **rflow)
 {
-	return fastsocket_steers() ? __fastsocket_steer(skb) : -1;
+	return fastsocket_steers() ? __fastsocket_steer(skb, rflow) : -1;
+}
+
+/**
+ * fastsocket_used() - a task uses a socket on this CPU.
+ * @sk: the socket, of any protocol.
+ *
+ * Context: process.
+ */
+static inline void fastsocket_used(const struct sock *sk)
+{
+	if (static_branch_unlikely(&fastsocket_used_enabled))
+		__fastsocket_used(sk);
 }
 
 /**
@@ -166,9 +215,13 @@ static inline bool fastsocket_steers(void)
 	return false;
 }
 
-static inline int fastsocket_steer(const struct sk_buff *skb)
+static inline int fastsocket_steer(const struct sk_buff *skb, struct rps_dev_flow **rflow)
 {
 	return -1;
+}
+
+static inline void fastsocket_used(const struct sock *sk)
+{
 }
 
 static inline u32 fastsocket_bind_slot(u32 hash, u32 size)

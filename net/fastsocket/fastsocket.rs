@@ -12,8 +12,9 @@
 //!
 //! C header: [`include/net/fastsocket.h`](srctree/include/net/fastsocket.h)
 
+use ::core::ptr::{addr_of, read_volatile};
 use kernel::{
-    c_str,
+    bindings, c_str,
     miscdevice::{Fops, MiscDeviceOptions, MiscDeviceRegistration},
     net::namespace,
     prelude::*,
@@ -76,13 +77,13 @@ module! {
             default: 0,
             min: 0,
             max: 1,
-            description: "Receive where the owner last ran (not built yet: 0)",
+            description: "Receive where a task has last used the socket",
         },
         enable_direct_tcp: i32 {
             default: 0,
             min: 0,
             max: 1,
-            description: "Skip the route look-up for known sockets (not built yet: 0)",
+            description: "No route look-up for known sockets: what tcp_early_demux does",
         },
         enable_socket_pool_size: i32 {
             default: 0,
@@ -94,7 +95,7 @@ module! {
             default: 0,
             min: 0,
             max: 1,
-            description: "Steering rules before RPS (not built yet: 0)",
+            description: "Ask the steering rules of other modules",
         },
     },
 }
@@ -105,7 +106,7 @@ struct Module {
     _device: Pin<KBox<MiscDeviceRegistration<control::dev::Device>>>,
     _control: control::hooks::Registration,
     _spawning: Option<Spawning>,
-    _delivering: Option<Delivering>,
+    _steering: Option<Steering>,
     _marks: Pin<KBox<namespace::Registration<control::mark::Marks>>>,
     _stats: Pin<KBox<namespace::Registration<core::stats::Stats>>>,
     _barrier: rcu::Barrier,
@@ -135,9 +136,30 @@ impl Spawning {
     }
 }
 
+/// What is there if rules are asked where packets go, in the order in which it goes.
+struct Steering {
+    _steer: steer::Registration,
+    _users: Option<Pin<KBox<namespace::Registration<steer::rcs::Users>>>>,
+    _delivering: Option<Delivering>,
+}
+
+impl Steering {
+    fn new() -> Result<Self> {
+        use module_parameters as p;
+
+        let delivers = *p::enable_receive_flow_deliver.value() != 0;
+        let selects = *p::enable_receive_cpu_selection.value() != 0;
+        let users = || KBox::pin_init(namespace::Registration::new(), GFP_KERNEL);
+        Ok(Self {
+            _delivering: delivers.then(Delivering::new).transpose()?,
+            _users: selects.then(users).transpose()?,
+            _steer: steer::Registration::new()?,
+        })
+    }
+}
+
 /// What is there if active connections stay on their CPU, in the order in which it goes.
 struct Delivering {
-    _steer: steer::Registration,
     _exhausted: Pin<KBox<namespace::Registration<steer::rfd::Exhausted>>>,
     _established: established::Registration,
 }
@@ -147,7 +169,6 @@ impl Delivering {
         Ok(Self {
             _established: established::Registration::new()?,
             _exhausted: KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?,
-            _steer: steer::Registration::new()?,
         })
     }
 }
@@ -162,15 +183,9 @@ fn check_parameters() -> Result {
         ("enable_fast_epoll", *p::enable_fast_epoll.value()),
         ("enable_skb_pool", *p::enable_skb_pool.value()),
         (
-            "enable_receive_cpu_selection",
-            *p::enable_receive_cpu_selection.value(),
-        ),
-        ("enable_direct_tcp", *p::enable_direct_tcp.value()),
-        (
             "enable_socket_pool_size",
             *p::enable_socket_pool_size.value(),
         ),
-        ("enable_rps_framework", *p::enable_rps_framework.value()),
     ];
     for (name, value) in absent {
         if value != 0 {
@@ -181,9 +196,26 @@ fn check_parameters() -> Result {
     Ok(())
 }
 
+/// Says so if the kernel does not do what `enable_direct_tcp` asks for.
+fn check_direct_tcp() {
+    if *module_parameters::enable_direct_tcp.value() == 0 {
+        return;
+    }
+    // SAFETY: The first namespace stays; its settings are bytes that change at any time.
+    let is_on = unsafe {
+        let ipv4 = addr_of!(bindings::init_net.ipv4);
+        read_volatile(addr_of!((*ipv4).sysctl_ip_early_demux)) != 0
+            && read_volatile(addr_of!((*ipv4).sysctl_tcp_early_demux)) != 0
+    };
+    if !is_on {
+        pr_warn!("enable_direct_tcp=1: needs net.ipv4.{{ip,tcp}}_early_demux=1\n");
+    }
+}
+
 impl kernel::Module for Module {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         check_parameters()?;
+        check_direct_tcp();
 
         // The first, so that it is also the last to be dropped if what follows fails.
         let barrier = rcu::Barrier;
@@ -192,9 +224,7 @@ impl kernel::Module for Module {
         // What is switched off costs nothing.
         let on = placement::Mode::get() != placement::Mode::Off;
         let spawning = on.then(Spawning::new).transpose()?;
-        let delivering = (*module_parameters::enable_receive_flow_deliver.value() != 0)
-            .then(Delivering::new)
-            .transpose()?;
+        let steering = steer::is_on().then(Steering::new).transpose()?;
         let control = control::hooks::Registration::new()?;
         let options = MiscDeviceOptions {
             name: c_str!("fastsocket"),
@@ -205,7 +235,7 @@ impl kernel::Module for Module {
             _device: KBox::pin_init(MiscDeviceRegistration::register(options), GFP_KERNEL)?,
             _control: control,
             _spawning: spawning,
-            _delivering: delivering,
+            _steering: steering,
             _marks: marks,
             _stats: stats,
             _barrier: barrier,

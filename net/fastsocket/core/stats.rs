@@ -62,9 +62,13 @@ pub(crate) enum Counter {
     PortsExhausted,
     /// Packets handed to the CPU that their port names.
     Delivered,
+    /// Packets handed to the CPU where a task has last used the socket.
+    Selected,
+    /// Packets handed to the CPU that another module's rule has said.
+    Ruled,
 }
 
-const COUNTERS: usize = Counter::Delivered as usize + 1;
+const COUNTERS: usize = Counter::Ruled as usize + 1;
 
 /// The columns of `/proc/net/fsocket_stats`.
 const FSOCKET_STATS: &[(&str, Counter)] = &[
@@ -96,6 +100,8 @@ const HASH_STAT: &[(&str, Counter)] = &[
 const STEER_STAT: &[(&str, Counter)] = &[
     ("delivered", Counter::Delivered),
     ("exhausted", Counter::PortsExhausted),
+    ("selected", Counter::Selected),
+    ("ruled", Counter::Ruled),
 ];
 
 /// The counters of one CPU. A CPU counts in its own only, but process and softirq may meet there.

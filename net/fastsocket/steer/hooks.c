@@ -15,6 +15,7 @@
 #include <linux/rcupdate.h>
 #include <linux/static_call.h>
 #include <linux/if_ether.h>
+#include <linux/if_vlan.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/netdevice.h>
@@ -28,6 +29,10 @@
 
 DEFINE_STATIC_KEY_FALSE(fastsocket_steer_enabled);
 EXPORT_SYMBOL_GPL(fastsocket_steer_enabled);
+
+/* On while it matters where sockets are used. */
+DEFINE_STATIC_KEY_FALSE(fastsocket_used_enabled);
+EXPORT_SYMBOL_GPL(fastsocket_used_enabled);
 
 unsigned int fastsocket_cpu_bits __ro_after_init;
 
@@ -44,14 +49,20 @@ static void fastsocket_never_exhausted(const struct net *net, u32 dest,
 {
 }
 
-static int fastsocket_no_steer(const struct net *net, const struct fastsocket_flow *flow)
+static int fastsocket_no_steer(const struct net *net, const struct fastsocket_flow *flow,
+			       struct rps_dev_flow **rflow)
 {
 	return -1;
+}
+
+static void fastsocket_never_used(const struct net *net, u32 key)
+{
 }
 
 DEFINE_STATIC_CALL(fastsocket_steer_own_ports, fastsocket_no_ports);
 DEFINE_STATIC_CALL(fastsocket_steer_exhausted, fastsocket_never_exhausted);
 DEFINE_STATIC_CALL(fastsocket_steer_packet, fastsocket_no_steer);
+DEFINE_STATIC_CALL(fastsocket_steer_used, fastsocket_never_used);
 
 /* Before there are tables of ports. */
 static int __init fastsocket_steer_init(void)
@@ -81,10 +92,31 @@ void __fastsocket_exhausted(const struct net *net, u32 dest,
 }
 
 /*
+ * What a packet of the network layer is of, behind the tags of VLANs if they are
+ * still in it; returns where that begins.
+ */
+static int fastsocket_untagged(const struct sk_buff *skb, __be16 *protocol)
+{
+	const struct vlan_hdr *vlan;
+	struct vlan_hdr _vlan;
+	int at = 0;
+
+	*protocol = skb->protocol;
+	while (eth_type_vlan(*protocol)) {
+		vlan = skb_header_pointer(skb, at, sizeof(_vlan), &_vlan);
+		if (!vlan || at == 2 * VLAN_HLEN)
+			return -1;
+		*protocol = vlan->h_vlan_encapsulated_proto;
+		at += VLAN_HLEN;
+	}
+	return at;
+}
+
+/*
  * Packets without a TCP header of their own, be they fragments or in a tunnel,
  * and those with extension headers of IPv6, are nobody's: no rule is asked.
  */
-int __fastsocket_steer(const struct sk_buff *skb)
+int __fastsocket_steer(const struct sk_buff *skb, struct rps_dev_flow **rflow)
 {
 	struct fastsocket_flow flow = { 0 };
 	const struct ipv6hdr *ip6;
@@ -92,41 +124,94 @@ int __fastsocket_steer(const struct sk_buff *skb)
 	const struct iphdr *ip;
 	struct iphdr _ip;
 	const __be16 *ports;
-	__be16 _ports[2];
-	int len, cpu;
+	__be16 _ports[2], protocol;
+	int at, cpu;
 
 	if (skb->pkt_type != PACKET_HOST)
 		return -1;
-	switch (skb->protocol) {
+	at = fastsocket_untagged(skb, &protocol);
+	if (at < 0)
+		return -1;
+	switch (protocol) {
 	case htons(ETH_P_IP):
-		ip = skb_header_pointer(skb, 0, sizeof(_ip), &_ip);
+		ip = skb_header_pointer(skb, at, sizeof(_ip), &_ip);
 		if (!ip || ip->protocol != IPPROTO_TCP || ip_is_fragment(ip) || ip->ihl < 5)
 			return -1;
 		flow.saddr = &ip->saddr;
 		flow.daddr = &ip->daddr;
-		len = ip->ihl * 4;
+		at += ip->ihl * 4;
 		break;
 	case htons(ETH_P_IPV6):
-		ip6 = skb_header_pointer(skb, 0, sizeof(_ip6), &_ip6);
+		ip6 = skb_header_pointer(skb, at, sizeof(_ip6), &_ip6);
 		if (!ip6 || ip6->nexthdr != IPPROTO_TCP)
 			return -1;
 		flow.saddr = &ip6->saddr;
 		flow.daddr = &ip6->daddr;
 		flow.is_v6 = true;
-		len = sizeof(_ip6);
+		at += sizeof(_ip6);
 		break;
 	default:
 		return -1;
 	}
-	ports = skb_header_pointer(skb, len, sizeof(_ports), _ports);
+	ports = skb_header_pointer(skb, at, sizeof(_ports), _ports);
 	if (!ports)
 		return -1;
 	flow.sport = ntohs(ports[0]);
 	flow.dport = ntohs(ports[1]);
-	cpu = static_call(fastsocket_steer_packet)(dev_net(skb->dev), &flow);
+	flow.queue = skb->dev->ifindex;
+	if (skb_rx_queue_recorded(skb))
+		flow.queue += skb_get_rx_queue(skb);
+	cpu = static_call(fastsocket_steer_packet)(dev_net(skb->dev), &flow, rflow);
 	if (cpu >= 0)
 		trace_fastsocket_steer(dev_net(skb->dev), &flow, cpu);
 	return cpu;
+}
+
+/* What addresses and ports of a socket that gets these packets hash to. */
+static u32 fastsocket_flow_hash(const struct net *net, const struct fastsocket_flow *flow)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (flow->is_v6)
+		return inet6_ehashfn(net, flow->daddr, flow->dport, flow->saddr,
+				     htons(flow->sport));
+#endif
+	return inet_ehashfn(net, *(const __be32 *)flow->daddr, flow->dport,
+			    *(const __be32 *)flow->saddr, htons(flow->sport));
+}
+
+/* What is the same in a hash wherever the socket is. */
+static u32 fastsocket_key(const struct net *net, u32 hash)
+{
+	const struct inet_hashinfo *hashinfo = net->ipv4.tcp_death_row.hashinfo;
+	u32 home = hashinfo->ehash_home;
+
+	return home ? hash & ~(home | fastsocket_cpu_mask(hashinfo)) : hash;
+}
+
+/**
+ * fastsocket_flow_key() - by what a connection is known of which packets come.
+ * @net: the network namespace of the device that received them.
+ * @flow: what they belong to.
+ *
+ * Others may have the same.
+ *
+ * Context: any.
+ */
+u32 fastsocket_flow_key(const struct net *net, const struct fastsocket_flow *flow)
+{
+	return fastsocket_key(net, fastsocket_flow_hash(net, flow));
+}
+EXPORT_SYMBOL_GPL(fastsocket_flow_key);
+
+void __fastsocket_used(const struct sock *sk)
+{
+	const struct net *net = sock_net(sk);
+
+	if (sk->sk_protocol != IPPROTO_TCP || READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
+		return;
+	rcu_read_lock();
+	static_call(fastsocket_steer_used)(net, fastsocket_key(net, sk->sk_hash));
+	rcu_read_unlock();
 }
 
 static bool fastsocket_flow4_is_home(const struct net *net, const struct fastsocket_flow *flow)
@@ -141,8 +226,8 @@ static bool fastsocket_flow4_is_home(const struct net *net, const struct fastsoc
 
 	INET_ADDR_COOKIE(acookie, saddr, daddr);
 
-	hash = inet_ehashfn(net, daddr, flow->dport, saddr, htons(flow->sport));
-	hash = fastsocket_home(hashinfo, hash, flow->sport, flow->dport);
+	hash = fastsocket_home(hashinfo, fastsocket_flow_hash(net, flow), flow->sport,
+			       flow->dport);
 	slot = hash & hashinfo->ehash_mask;
 again:
 	sk_nulls_for_each_rcu(sk, node, &hashinfo->ehash[slot].chain)
@@ -163,8 +248,8 @@ static bool fastsocket_flow6_is_home(const struct net *net, const struct fastsoc
 	const struct sock *sk;
 	u32 hash, slot;
 
-	hash = inet6_ehashfn(net, flow->daddr, flow->dport, flow->saddr, htons(flow->sport));
-	hash = fastsocket_home(hashinfo, hash, flow->sport, flow->dport);
+	hash = fastsocket_home(hashinfo, fastsocket_flow_hash(net, flow), flow->sport,
+			       flow->dport);
 	slot = hash & hashinfo->ehash_mask;
 again:
 	sk_nulls_for_each_rcu(sk, node, &hashinfo->ehash[slot].chain)
@@ -227,21 +312,43 @@ bool fastsocket_must_queue(void)
 EXPORT_SYMBOL_GPL(fastsocket_must_queue);
 
 /**
+ * fastsocket_processed() - how far is a CPU with what is handed to it?
+ * @cpu: the CPU.
+ *
+ * Context: any.
+ * Return: a number that is as far behind what rps_dev_flow.last_qtail got as
+ * there are packets left.
+ */
+u32 fastsocket_processed(unsigned int cpu)
+{
+#ifdef CONFIG_RPS
+	return READ_ONCE(per_cpu(softnet_data, cpu).input_queue_head);
+#else
+	return 0;
+#endif
+}
+EXPORT_SYMBOL_GPL(fastsocket_processed);
+
+/**
  * fastsocket_steer_register() - connect the module to the hooks.
  * @ops: what to call; must stay valid until fastsocket_steer_unregister()
  *	returns.
+ * @uses: is @ops->used to be called?
  *
  * Context: process, may sleep.
  * Return: 0, or -EBUSY if a module is connected.
  */
-int fastsocket_steer_register(const struct fastsocket_steer_ops *ops)
+int fastsocket_steer_register(const struct fastsocket_steer_ops *ops, bool uses)
 {
 	if (cmpxchg(&fastsocket_ops, NULL, ops))
 		return -EBUSY;
 	static_call_update(fastsocket_steer_own_ports, ops->own_ports);
 	static_call_update(fastsocket_steer_exhausted, ops->exhausted);
 	static_call_update(fastsocket_steer_packet, ops->steer);
+	static_call_update(fastsocket_steer_used, ops->used);
 	static_branch_enable(&fastsocket_steer_enabled);
+	if (uses)
+		static_branch_enable(&fastsocket_used_enabled);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(fastsocket_steer_register);
@@ -255,10 +362,12 @@ EXPORT_SYMBOL_GPL(fastsocket_steer_register);
  */
 void fastsocket_steer_unregister(void)
 {
+	static_branch_disable(&fastsocket_used_enabled);
 	static_branch_disable(&fastsocket_steer_enabled);
 	static_call_update(fastsocket_steer_own_ports, fastsocket_no_ports);
 	static_call_update(fastsocket_steer_exhausted, fastsocket_never_exhausted);
 	static_call_update(fastsocket_steer_packet, fastsocket_no_steer);
+	static_call_update(fastsocket_steer_used, fastsocket_never_used);
 	WRITE_ONCE(fastsocket_ops, NULL);
 	synchronize_rcu();
 }

@@ -9,35 +9,91 @@
 //!
 //! This room has no lock.
 
+use crate::{
+    core::stats::{Counter, Stats},
+    module_parameters as p,
+};
 use kernel::{
-    bindings, cpu::CpuId, error::to_result, net::namespace::Namespace, prelude::*, sync::rcu,
+    bindings, cpu::CpuId, cpumask::is_online, error::to_result, net::namespace::Namespace,
+    prelude::*, sync::rcu,
 };
 
+pub(crate) mod rcs;
 pub(crate) mod rfd;
 
 /// What a TCP packet belongs to.
 pub(crate) type Flow = bindings::fastsocket_flow;
 
-/// Which CPU is to process a packet of this flow, if the rule has an opinion: one that is online. In softirq, so that the
-/// answer is for the CPU that this runs on.
-///
-/// Packets of a connection that have the same answer stay in order. A rule whose answer changes from another CPU to this one
-/// names this one for as long as packets that were handed to it wait here: see [`rfd`].
-pub(crate) type Rule = fn(net: &Namespace, flow: &Flow, guard: &rcu::Guard) -> Option<CpuId>;
+/// What a rule says of a packet.
+pub(crate) struct Answer<'a> {
+    /// The CPU that is to process it, which is online.
+    cpu: CpuId,
+    /// Where it counts, if that is another one than this.
+    counter: Counter,
+    /// What is to know how far the queue of that CPU was.
+    handed: Option<&'a rcs::Handed>,
+}
 
-/// The rules, in the order in which they are asked.
-const RULES: &[Rule] = &[rfd::steer];
+/// Which CPU is to process a packet of this flow, if the rule has an opinion. In softirq, so that the answer is for the CPU
+/// that this runs on.
+///
+/// Packets of a connection that have the same answer stay in order. A rule whose answer changes has to wait for what it has
+/// handed to the last CPU, as [`rcs`] does; for those that wait on this one, that is done for it.
+pub(crate) type Rule =
+    for<'a> fn(net: &'a Namespace, flow: &Flow, guard: &'a rcu::Guard) -> Option<Answer<'a>>;
+
+/// The rules, in the order in which they are asked, and whether they are.
+const RULES: &[(fn() -> bool, Rule)] = &[
+    (|| *p::enable_rps_framework.value() != 0, of_others),
+    (|| *p::enable_receive_flow_deliver.value() != 0, rfd::steer),
+    (|| *p::enable_receive_cpu_selection.value() != 0, rcs::steer),
+];
+
+/// Whether any rule is to be asked.
+pub(crate) fn is_on() -> bool {
+    RULES.iter().any(|(is_on, _)| is_on())
+}
+
+/// The rules of other modules.
+fn of_others<'a>(net: &'a Namespace, flow: &Flow, _guard: &'a rcu::Guard) -> Option<Answer<'a>> {
+    // SAFETY: The namespace is there, as are the addresses of the flow; the guard is RCU's, and this a softirq.
+    let cpu = unsafe { bindings::fastsocket_ask_rules(net.as_ptr(), flow) };
+    let cpu = u32::try_from(cpu).ok().and_then(CpuId::from_u32)?;
+    is_online(cpu).then_some(Answer {
+        cpu,
+        counter: Counter::Ruled,
+        handed: None,
+    })
+}
 
 /// # Safety
 ///
 /// As `fastsocket_steer_ops.steer`.
-unsafe extern "C" fn steer(net: *const bindings::net, flow: *const Flow) -> i32 {
+unsafe extern "C" fn steer(
+    net: *const bindings::net,
+    flow: *const Flow,
+    rflow: *mut *mut bindings::rps_dev_flow,
+) -> i32 {
     let guard = rcu::Guard::new();
     // SAFETY: By the safety requirements; its namespace and the packet stay until this has returned.
     let (net, flow) = unsafe { (Namespace::from_raw(net.cast_mut()), &*flow) };
-    let cpu = RULES.iter().find_map(|rule| rule(net, flow, &guard));
+    let mut asked = RULES.iter().filter(|(is_on, _)| is_on());
+    let Some(answer) = asked.find_map(|(_, rule)| rule(net, flow, &guard)) else {
+        return -1;
+    };
+    let here = CpuId::current();
+    if answer.cpu != here {
+        Stats::count(net, here, answer.counter, &guard);
+    // SAFETY: This is a softirq.
+    } else if !unsafe { bindings::fastsocket_must_queue() } {
+        return -1;
+    }
+    if let Some(handed) = answer.handed {
+        // SAFETY: By the safety requirements.
+        unsafe { *rflow = handed.as_ptr() };
+    }
     // CAST: There are not so many CPUs.
-    cpu.map_or(-1, |cpu| cpu.as_u32() as i32)
+    answer.cpu.as_u32() as i32
 }
 
 struct Ops(bindings::fastsocket_steer_ops);
@@ -49,6 +105,7 @@ static OPS: Ops = Ops(bindings::fastsocket_steer_ops {
     own_ports: Some(rfd::own_ports),
     exhausted: Some(rfd::exhausted),
     steer: Some(steer),
+    used: Some(rcs::used),
 });
 
 /// The hooks being connected, until this is dropped.
@@ -61,8 +118,9 @@ impl Registration {
     ///
     /// `EBUSY` if others are connected.
     pub(crate) fn new() -> Result<Self> {
+        let uses = *p::enable_receive_cpu_selection.value() != 0;
         // SAFETY: The operations are static, and are unregistered by the drop.
-        to_result(unsafe { bindings::fastsocket_steer_register(&OPS.0) })?;
+        to_result(unsafe { bindings::fastsocket_steer_register(&OPS.0, uses) })?;
         Ok(Self(()))
     }
 }

@@ -26,7 +26,7 @@ use kernel::{
     time::msecs_to_jiffies,
 };
 
-use super::Flow;
+use super::{Answer, Flow};
 use crate::core::{
     clock,
     stats::{Counter, Stats},
@@ -125,7 +125,11 @@ fn own_here(
 }
 
 /// The rule: see [`super::Rule`].
-pub(super) fn steer(net: &Namespace, flow: &Flow, guard: &rcu::Guard) -> Option<CpuId> {
+pub(super) fn steer<'a>(
+    net: &'a Namespace,
+    flow: &Flow,
+    _guard: &'a rcu::Guard,
+) -> Option<Answer<'a>> {
     // The client's port is the higher one: the packet is for a server.
     if flow.dport <= flow.sport {
         return None;
@@ -136,13 +140,11 @@ pub(super) fn steer(net: &Namespace, flow: &Flow, guard: &rcu::Guard) -> Option<
     if !is_online(cpu) || !unsafe { bindings::fastsocket_flow_is_home(net.as_ptr(), flow) } {
         return None;
     }
-    let here = CpuId::current();
-    if cpu == here {
-        // SAFETY: This is a softirq.
-        return unsafe { bindings::fastsocket_must_queue() }.then_some(here);
-    }
-    Stats::count(net, here, Counter::Delivered, guard);
-    Some(cpu)
+    Some(Answer {
+        cpu,
+        counter: Counter::Delivered,
+        handed: None,
+    })
 }
 
 /// # Safety

@@ -17,7 +17,7 @@ mapfile -t tests < <(list_selftests)
 same=(mark module.sh nginx.sh numbers optin.sh reject)
 by_cpus=(churn locality placement reuseport steal storm strand waiters)
 
-# kselftests CPUS: begin a guest. With 2, active connections stay on their CPU.
+# kselftests CPUS: begin a guest. With 2, packets are steered.
 kselftests() {
 	local cpus=$1 run rounds compare storm reloads kills requests parameters=''
 	run=("${tests[@]}") rounds=$(soak 10 100) compare=$(soak 0 1) storm=$(soak 10 120)
@@ -29,7 +29,8 @@ kselftests() {
 		[ "${FASTSOCKET_SOAK:-}" = 1 ] ||
 			mapfile -t run < <(printf '%s\n' "${tests[@]}" | grep -Fxv "${same[@]/#/-e}")
 		;;
-	2) run=("${by_cpus[@]}" bind handshake refs syncookie) parameters=enable_receive_flow_deliver=1 ;;
+	2) run=("${by_cpus[@]}" bind handshake refs syncookie) \
+		parameters="enable_receive_flow_deliver=1 enable_receive_cpu_selection=1" ;;
 	# nginx has fewer workers than there are CPUs; a soak has time for that.
 	8)
 		run=("${by_cpus[@]}")

@@ -622,3 +622,27 @@ int reap(pid_t pid)
 		return ret;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
+
+int named_cpus(void)
+{
+	char list[256] = "", *p = list, *q;
+	int last = 0, n = 1;
+	FILE *f = fopen("/sys/devices/system/cpu/possible", "re");
+
+	if (f && fgets(list, sizeof(list), f)) {
+		for (q = list; *q; q++)
+			if (*q == ',' || *q == '-')
+				p = q + 1;
+		last = atoi(p);
+	}
+	if (f)
+		fclose(f);
+	while (n <= last)
+		n *= 2;
+	return n;
+}
+
+in_port_t port_that_names(int step, int cpu)
+{
+	return 62000 / step * step + 2 * cpu;
+}

@@ -107,6 +107,10 @@ void sleep_ms(int ms);
 int cpu_count(void);
 int cpu_id(int i);
 int pin_to(int cpu);
+/* How many CPUs the kernel is ready for, up to the next power of two. */
+int named_cpus(void);
+/* A port that names a CPU, where those in a distance of @step name the same; none of them is in use. */
+in_port_t port_that_names(int step, int cpu);
 /* Plug a CPU in or out. */
 int cpu_online(int cpu, bool on);
 int mask_of(pid_t tid, cpu_set_t *set);

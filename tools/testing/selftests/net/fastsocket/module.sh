@@ -34,14 +34,14 @@ check_value() # name value
 	check_eq "$1 can be read only" 444 "$(stat -c %a "$PARAMS/$1" 2>&1)"
 }
 
-UNBUILT="enable_fast_epoll enable_skb_pool
-	enable_receive_cpu_selection enable_direct_tcp enable_socket_pool_size
-	enable_rps_framework"
+STEERING="enable_receive_flow_deliver enable_receive_cpu_selection enable_rps_framework
+	enable_direct_tcp"
+UNBUILT="enable_fast_epoll enable_skb_pool enable_socket_pool_size"
 
 check "loads" load
 check_value enable_listen_spawn 2
 check_value enable_fastsocket_debug 3
-for p in enable_receive_flow_deliver $UNBUILT; do
+for p in $STEERING $UNBUILT; do
 	check_value "$p" 0
 done
 check_not "a parameter cannot be written" \
@@ -54,9 +54,9 @@ for v in 0 1 2; do
 	check_eq "enable_listen_spawn=$v is shown" $v "$(cat $PARAMS/enable_listen_spawn)"
 	unload
 done
-for v in 0 1; do
-	check "enable_receive_flow_deliver=$v loads" load enable_receive_flow_deliver=$v
-	check_eq "enable_receive_flow_deliver=$v is shown" $v "$(cat $PARAMS/enable_receive_flow_deliver)"
+for p in $STEERING; do
+	check "$p=1 loads" load "$p=1"
+	check_eq "$p=1 is shown" 1 "$(cat "$PARAMS/$p")"
 	unload
 done
 for v in 0 7; do
@@ -97,9 +97,21 @@ refused enable_listen_spawn ""
 for v in -1 8; do
 	refused enable_fastsocket_debug "$v" ".*0.*7"
 done
-for v in 2 -1; do
-	refused enable_receive_flow_deliver "$v" ".*0.*1"
+for p in $STEERING; do
+	refused "$p" 2 ".*0.*1"
 done
+
+# What the kernel does by itself, unless it was told not to.
+mark_log
+load enable_direct_tcp=1
+check_not "enable_direct_tcp=1 has nothing to say" grep -q early_demux <<<"$(since_mark)"
+unload
+sysctl -qw net.ipv4.tcp_early_demux=0
+mark_log
+load enable_direct_tcp=1
+check "enable_direct_tcp=1 without early demux: the log says so" grep -q tcp.*_early_demux <<<"$(since_mark)"
+unload
+sysctl -qw net.ipv4.tcp_early_demux=1
 for p in $UNBUILT; do
 	refused "$p" 1
 	refused "$p" -1

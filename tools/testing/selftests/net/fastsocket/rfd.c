@@ -5,8 +5,6 @@
  * its packets come from, and whichever place it has, it is found, and it is
  * there once.
  */
-#include <linux/ethtool.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -46,26 +44,6 @@ FIXTURE_VARIANT(rfd) {
 
 FIXTURE_VARIANT_ADD(rfd, v4) { V4 };
 FIXTURE_VARIANT_ADD(rfd, v6) { V6 };
-
-/* How many CPUs the kernel is ready for, up to the next power of two. */
-static int named_cpus(void)
-{
-	char list[256] = "", *p = list, *q;
-	int last = 0, n = 1;
-	FILE *f = fopen("/sys/devices/system/cpu/possible", "re");
-
-	if (f && fgets(list, sizeof(list), f)) {
-		for (q = list; *q; q++)
-			if (*q == ',' || *q == '-')
-				p = q + 1;
-		last = atoi(p);
-	}
-	if (f)
-		fclose(f);
-	while (n <= last)
-		n *= 2;
-	return n;
-}
 
 /* The CPU that a port names: by its bits above the lowest. */
 static int named(in_port_t port, int step)
@@ -158,12 +136,6 @@ static int client_from(const struct listener *l, in_port_t port)
 static in_port_t port_of(int fd)
 {
 	return ntohs(port_by(fd, getsockname));
-}
-
-/* A port that names a CPU; none of them is in use here. */
-static in_port_t port_that_names(int step, int cpu)
-{
-	return 62000 / step * step + 2 * cpu;
 }
 
 FS_TEST(rfd, port_names_the_cpu)
@@ -705,166 +677,6 @@ FS_TEST(twins, a_cookie_makes_one_connection)
 	ksft_print_msg("%d requests, %d connections of %d\n", listed(file, 3), listed(file, 1), i);
 	EXPECT_GE(i, n);
 	EXPECT_LT(0, n);
-}
-
-/*
- * A client, here, and a server in another network namespace, with a device
- * between them that receives as a network card does.
- */
-FIXTURE(delivery) {
-	pid_t server;
-	struct sockaddr_storage to;
-	socklen_t len;
-};
-
-FIXTURE_VARIANT(delivery) {
-	const char *client, *server;
-	/* For the names of the machine in the two. */
-	int family;
-};
-
-FIXTURE_VARIANT_ADD(delivery, v4) { "192.0.2.1/24", "192.0.2.2/24", AF_INET };
-FIXTURE_VARIANT_ADD(delivery, v6) { "2001:db8::1/64", "2001:db8::2/64", AF_INET6 };
-
-#define SERVER_PORT	8480
-
-static int shell(const char *fmt, ...)
-{
-	char cmd[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(cmd, sizeof(cmd), fmt, ap);
-	va_end(ap);
-	return system(cmd) ? -EIO : 0;
-}
-
-/* Switch something of a device on or off. */
-static int feature(const char *dev, int what, int on)
-{
-	struct ethtool_value val = { what, on };
-	struct ifreq req = { .ifr_data = (void *)&val };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0), ret;
-
-	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", dev);
-	ret = SYS(ioctl(fd, SIOCETHTOOL, &req));
-	close(fd);
-	return ret;
-}
-
-/* Answers one byte with one, from its CPU. */
-static void answer(int family, int sock, int cpu)
-{
-	struct sockaddr_storage ss = { .ss_family = family };
-	int lfd = socket(family, SOCK_STREAM, 0), fd;
-	char c = 0;
-
-	((struct sockaddr_in *)&ss)->sin_port = htons(SERVER_PORT);
-	if (pin_to(cpu) || new_netns() || write(sock, &c, 1) != 1 || read(sock, &c, 1) != 1)
-		_exit(1);
-	close(lfd);
-	lfd = socket(family, SOCK_STREAM, 0);
-	if (feature("s0", ETHTOOL_STSO, 0) || bind(lfd, (void *)&ss, sizeof(ss)) || listen(lfd, 64) || write(sock, &c, 1) != 1)
-		_exit(2);
-	while ((fd = accept(lfd, NULL, NULL)) >= 0) {
-		while (read(fd, &c, 1) == 1 && write(fd, &c, 1) == 1)
-			;
-		close(fd);
-	}
-	_exit(3);
-}
-
-FIXTURE_SETUP(delivery)
-{
-	const char *nodad = variant->family == AF_INET6 ? "nodad" : "";
-	char addr[64], c;
-	int sock[2];
-
-	if (fs_load_with("enable_receive_flow_deliver=1"))
-		FS_SKIP("fastsocket with enable_receive_flow_deliver=1");
-	FS_NEED_CPUS(2);
-	ASSERT_EQ(0, new_netns());
-	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
-	self->server = fork_child();
-	ASSERT_LE(0, self->server);
-	if (!self->server)
-		answer(variant->family, sock[1], cpu_id(1));
-	ASSERT_EQ(1, read(sock[0], &c, 1));
-	ASSERT_EQ(0, shell("ip link add c0 type veth peer name s0 netns %d && "
-			   "ip addr add %s dev c0 %s && ip link set c0 up && "
-			   "nsenter -t %d -n ip addr add %s dev s0 %s && "
-			   "nsenter -t %d -n ip link set s0 up",
-			   self->server, variant->client, nodad,
-			   self->server, variant->server, nodad, self->server));
-	/* By NAPI, as a card: what comes from a device that leaves no segments to it. */
-	ASSERT_EQ(0, feature("c0", ETHTOOL_SGRO, 1));
-	ASSERT_EQ(1, write(sock[0], &c, 1));
-	ASSERT_EQ(1, read(sock[0], &c, 1));
-
-	snprintf(addr, sizeof(addr), "%s", variant->server);
-	*strchr(addr, '/') = 0;
-	self->to.ss_family = variant->family;
-	((struct sockaddr_in *)&self->to)->sin_port = htons(SERVER_PORT);
-	if (variant->family == AF_INET) {
-		self->len = sizeof(struct sockaddr_in);
-		inet_pton(AF_INET, addr, &((struct sockaddr_in *)&self->to)->sin_addr);
-	} else {
-		self->len = sizeof(struct sockaddr_in6);
-		inet_pton(AF_INET6, addr, &((struct sockaddr_in6 *)&self->to)->sin6_addr);
-	}
-}
-
-FIXTURE_TEARDOWN(delivery)
-{
-	kill(self->server, SIGKILL);
-	reap(self->server);
-}
-
-/* A client that has got an answer, or the negative errno. */
-static int answered(FIXTURE_DATA(delivery) *self, int cpu, in_port_t port)
-{
-	int fd = socket(self->to.ss_family, SOCK_STREAM, 0), ret = pin_to(cpu);
-	struct sockaddr_storage me = { .ss_family = self->to.ss_family };
-	char c = 'x';
-
-	((struct sockaddr_in *)&me)->sin_port = htons(port);
-	if (!ret && port)
-		ret = SYS(bind(fd, (void *)&me, self->len));
-	if (!ret)
-		ret = connect_wait(fd, &self->to, self->len);
-	if (!ret && (write(fd, &c, 1) != 1 || read(fd, &c, 1) != 1))
-		ret = -EIO;
-	return ret ? ret : fd;
-}
-
-/* The answers come to the CPU that has asked, though they are sent from another one. */
-FS_TEST(delivery, to_the_cpu_that_opened_it)
-{
-	long long before = stat_total("steer_stat", "delivered");
-	int i, fd;
-
-	for (i = 0; i < 20; i++) {
-		fd = answered(self, cpu_id(0), 0);
-		ASSERT_LE(0, fd);
-		EXPECT_EQ(cpu_id(0), get_int(fd, SOL_SOCKET, SO_INCOMING_CPU));
-		close(fd);
-	}
-	EXPECT_LE(before + i, stat_total("steer_stat", "delivered"));
-}
-
-/* A port that names another CPU than the one it was opened on says nothing. */
-FS_TEST(delivery, of_nobody_else)
-{
-	long long before = stat_total("steer_stat", "delivered");
-	int step = 2 * named_cpus(), fd, i;
-
-	for (i = 0; i < 5; i++) {
-		fd = answered(self, cpu_id(1), port_that_names(step, cpu_id(0)) + i * step);
-		ASSERT_LE(0, fd);
-		EXPECT_EQ(cpu_id(1), get_int(fd, SOL_SOCKET, SO_INCOMING_CPU));
-		close(fd);
-	}
-	EXPECT_EQ(before, stat_total("steer_stat", "delivered"));
 }
 
 TEST_HARNESS_MAIN

@@ -60,7 +60,7 @@ for family in AF_INET:v4:saddr=127.0.0.1 "AF_INET6:v6:saddrv6=::"; do
 	tells "$af: at home" "\\[000\\].* fastsocket_home: $conn.* cpu=0"
 	tells "$af: found by another" "\\[00[1-9]\\].* fastsocket_foreign_hit: $conn.* cpu=0"
 
-	trace rfd "delivery.$v.to_the_cpu_that_opened_it"
+	trace steer "delivery.$v.to_the_cpu_that_opened_it"
 	tells "$af: steered" "\\[001\\].* fastsocket_steer: ${conn/sport=*/sport=8480 dport=}.* cpu=0"
 done
 
