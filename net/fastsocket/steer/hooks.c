@@ -118,6 +118,11 @@ static int fastsocket_untagged(const struct sk_buff *skb, __be16 *protocol)
  */
 int __fastsocket_steer(const struct sk_buff *skb, struct rps_dev_flow **rflow)
 {
+#ifdef CONFIG_RPS
+	/* As in steer/rcs.rs. */
+	static_assert(sizeof(struct rps_dev_flow) == 8);
+	static_assert(offsetof(struct rps_dev_flow, last_qtail) == 4);
+#endif
 	struct fastsocket_flow flow = { 0 };
 	const struct ipv6hdr *ip6;
 	struct ipv6hdr _ip6;
@@ -142,6 +147,8 @@ int __fastsocket_steer(const struct sk_buff *skb, struct rps_dev_flow **rflow)
 		at += ip->ihl * 4;
 		break;
 	case htons(ETH_P_IPV6):
+		if (!IS_ENABLED(CONFIG_IPV6))
+			return -1;
 		ip6 = skb_header_pointer(skb, at, sizeof(_ip6), &_ip6);
 		if (!ip6 || ip6->nexthdr != IPPROTO_TCP)
 			return -1;
@@ -207,7 +214,7 @@ void __fastsocket_used(const struct sock *sk)
 {
 	const struct net *net = sock_net(sk);
 
-	if (sk->sk_protocol != IPPROTO_TCP || READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
+	if (!sk_is_tcp(sk) || READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
 		return;
 	rcu_read_lock();
 	static_call(fastsocket_steer_used)(net, fastsocket_key(net, sk->sk_hash));

@@ -30,6 +30,9 @@ pub(crate) struct Answer<'a> {
     cpu: CpuId,
     /// Where it counts, if that is another one than this.
     counter: Counter,
+    /// Whether it waits its turn if it is for this CPU: else it is processed at once, unless others wait. Who may name
+    /// another one for the next packet of the connection queues, since a batch of packets is steered before any is processed.
+    queues: bool,
     /// What is to know how far the queue of that CPU was.
     handed: Option<&'a rcs::Handed>,
 }
@@ -38,7 +41,7 @@ pub(crate) struct Answer<'a> {
 /// that this runs on.
 ///
 /// Packets of a connection that have the same answer stay in order. A rule whose answer changes has to wait for what it has
-/// handed to the last CPU, as [`rcs`] does; for those that wait on this one, that is done for it.
+/// handed to the last CPU, as [`rcs`] does.
 pub(crate) type Rule =
     for<'a> fn(net: &'a Namespace, flow: &Flow, guard: &'a rcu::Guard) -> Option<Answer<'a>>;
 
@@ -62,6 +65,7 @@ fn of_others<'a>(net: &'a Namespace, flow: &Flow, _guard: &'a rcu::Guard) -> Opt
     is_online(cpu).then_some(Answer {
         cpu,
         counter: Counter::Ruled,
+        queues: true,
         handed: None,
     })
 }
@@ -85,7 +89,7 @@ unsafe extern "C" fn steer(
     if answer.cpu != here {
         Stats::count(net, here, answer.counter, &guard);
     // SAFETY: This is a softirq.
-    } else if !unsafe { bindings::fastsocket_must_queue() } {
+    } else if !answer.queues && !unsafe { bindings::fastsocket_must_queue() } {
         return -1;
     }
     if let Some(handed) = answer.handed {

@@ -9,10 +9,12 @@
 //! table the last one that was used has the entry, and the other's packets stay where they are received.
 //!
 //! When the task goes to another CPU, packets that were handed to the old one, and that it has not looked at, are waited for:
-//! until then the next ones follow them there.
+//! until then the next ones follow them there. Of two connections that meet in the notes of that, the one whose packets wait
+//! has the note; should the other's task move at that moment, its packets may overtake each other.
 
 use super::{Answer, Flow};
 use crate::core::stats::Counter;
+use core::mem::{offset_of, size_of};
 use kernel::{
     alloc::{flags::GFP_KERNEL_ACCOUNT, KVVec},
     bindings,
@@ -29,17 +31,21 @@ use kernel::{
 /// How many connections a network namespace has room for: the first one, and any other.
 const ENTRIES: [usize; 2] = [32768, 2048];
 
-/// For how many it is noted where packets were handed to; they may share one.
-const HANDED: usize = 1024;
+/// For how many connections it is noted where packets were handed to, by queue.
+const HANDED: usize = 256;
 
-/// Where packets were handed to, in the layout of `struct rps_dev_flow`, of which the network stack fills in the tail.
+/// Where packets of a connection were handed to, in the layout of `struct rps_dev_flow`, of which the network stack fills in
+/// the tail.
 #[repr(C)]
 pub(super) struct Handed {
-    /// The number of the CPU and one; 0 is nowhere.
-    cpu: Atomic<u32>,
-    /// How far its queue was then.
+    /// A part of its key in the upper half, and the number of the CPU and one in the lower; 0 is nowhere.
+    to: Atomic<u32>,
+    /// How far the queue of that CPU was then.
     tail: Atomic<u32>,
 }
+
+// As C asserts of its own.
+const _: () = assert!(size_of::<Handed>() == 8 && offset_of!(Handed, tail) == 4);
 
 // SAFETY: These are two numbers.
 unsafe impl Zeroable for Handed {}
@@ -102,15 +108,38 @@ fn index(key: u32, entries: usize) -> usize {
     key.rotate_left(12) as usize % entries.max(1)
 }
 
-/// Where packets go: to the CPU that is wanted, unless the last one to which they went may still have some.
+/// What stands in a note.
+fn note(key: u32, cpu: u32) -> u32 {
+    ((key ^ (key >> 16)) << 16) | (cpu.wrapping_add(1) & 0xffff)
+}
+
+/// What a note says: the CPU, and whether it is of that key.
+fn noted(note_: u32, key: u32) -> Option<(u32, bool)> {
+    let cpu = (note_ & 0xffff).checked_sub(1)?;
+    Some((cpu, note_ == note(key, cpu)))
+}
+
+/// What is done with a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noting {
+    /// It is right.
+    Keep,
+    /// It is ours from now on, and names the CPU.
+    Take,
+    /// It is another connection's, which needs it.
+    Leave,
+}
+
+/// Where packets go: to the CPU that is wanted, unless the last one to which those of the same connection went still has some.
 fn choose(
     wanted: Option<u32>,
-    last: Option<u32>,
-    last_has_some: impl FnOnce(u32) -> bool,
-) -> Option<u32> {
+    last: Option<(u32, bool)>,
+    has_some: impl Fn(u32) -> bool,
+) -> Option<(u32, Noting)> {
     match last {
-        Some(last) if wanted != Some(last) && last_has_some(last) => Some(last),
-        _ => wanted,
+        Some((last, true)) if wanted == Some(last) || has_some(last) => Some((last, Noting::Keep)),
+        Some((last, false)) if has_some(last) => Some((wanted?, Noting::Leave)),
+        _ => Some((wanted?, Noting::Take)),
     }
 }
 
@@ -150,22 +179,23 @@ pub(super) fn steer<'a>(
         .and_then(CpuId::from_u32)
         .filter(|cpu| is_online(*cpu));
     let handed = users.handed(key, flow.queue)?;
-    let last = handed.cpu.load(Relaxed).checked_sub(1);
-    let cpu = choose(wanted.map(|cpu| cpu.as_u32()), last, |last| {
+    let last = noted(handed.to.load(Relaxed), key);
+    let (cpu, noting) = choose(wanted.map(|cpu| cpu.as_u32()), last, |last| {
         let tail = handed.tail.load(Relaxed);
         CpuId::from_u32(last)
             .is_some_and(|last| is_online(last) && is_before(processed(last), tail))
     })?;
     let cpu = CpuId::from_u32(cpu)?;
-    if last != Some(cpu.as_u32()) {
-        handed.cpu.store(cpu.as_u32().wrapping_add(1), Relaxed);
-        // Nothing is there yet, and it may never be queued if it is for this CPU.
+    if noting == Noting::Take {
+        handed.to.store(note(key, cpu.as_u32()), Relaxed);
+        // Nothing is there yet.
         handed.tail.store(processed(cpu), Relaxed);
     }
     Some(Answer {
         cpu,
         counter: Counter::Selected,
-        handed: Some(handed),
+        queues: true,
+        handed: (noting != Noting::Leave).then_some(handed),
     })
 }
 
@@ -224,15 +254,49 @@ mod tests {
     }
 
     #[test]
-    fn packets_follow_those_that_are_not_processed() {
-        for has_some in [false, true] {
-            assert_eq!(choose(None, None, |_| has_some), None);
-            assert_eq!(choose(Some(1), None, |_| has_some), Some(1));
-            assert_eq!(choose(Some(1), Some(1), |_| has_some), Some(1));
+    fn a_note_tells_whose_it_is() {
+        assert_eq!(noted(0, 0), None);
+        for key in [0, 1, 0x1234_0000, u32::MAX] {
+            for cpu in [0, 1, 8191] {
+                assert_eq!(noted(note(key, cpu), key), Some((cpu, true)));
+                assert_eq!(noted(note(key, cpu), key ^ 0x0010_0000), Some((cpu, false)));
+            }
         }
-        assert_eq!(choose(Some(1), Some(2), |_| true), Some(2));
-        assert_eq!(choose(Some(1), Some(2), |_| false), Some(1));
-        assert_eq!(choose(None, Some(2), |_| true), Some(2));
-        assert_eq!(choose(None, Some(2), |_| false), None);
+    }
+
+    #[test]
+    fn packets_follow_those_that_are_not_processed() {
+        use Noting::{Keep, Take};
+
+        for some in [false, true] {
+            assert_eq!(choose(None, None, |_| some), None);
+            assert_eq!(choose(Some(1), None, |_| some), Some((1, Take)));
+            assert_eq!(choose(Some(1), Some((1, true)), |_| some), Some((1, Keep)));
+        }
+        assert_eq!(choose(Some(1), Some((2, true)), |_| true), Some((2, Keep)));
+        assert_eq!(choose(Some(1), Some((2, true)), |_| false), Some((1, Take)));
+        assert_eq!(choose(None, Some((2, true)), |_| true), Some((2, Keep)));
+        assert_eq!(choose(None, Some((2, true)), |_| false), None);
+    }
+
+    /// And not those of others.
+    #[test]
+    fn who_needs_a_note_keeps_it() {
+        use Noting::{Leave, Take};
+
+        assert_eq!(
+            choose(Some(1), Some((2, false)), |_| true),
+            Some((1, Leave))
+        );
+        assert_eq!(
+            choose(Some(1), Some((1, false)), |_| true),
+            Some((1, Leave))
+        );
+        assert_eq!(
+            choose(Some(1), Some((2, false)), |_| false),
+            Some((1, Take))
+        );
+        assert_eq!(choose(None, Some((2, false)), |_| true), None);
+        assert_eq!(choose(None, Some((2, false)), |_| false), None);
     }
 }

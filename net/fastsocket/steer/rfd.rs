@@ -143,6 +143,7 @@ pub(super) fn steer<'a>(
     Some(Answer {
         cpu,
         counter: Counter::Delivered,
+        queues: false,
         handed: None,
     })
 }

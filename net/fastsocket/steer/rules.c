@@ -34,10 +34,11 @@ int fastsocket_ask_rules(const struct net *net, const struct fastsocket_flow *fl
 		cpu = rule->steer(net, flow);
 		if (cpu < 0)
 			continue;
-		if (cpu < nr_cpu_ids)
+		if (cpu >= nr_cpu_ids)
+			pr_warn_ratelimited("fastsocket: rule %s: there is no CPU %d\n",
+					    rule->name, cpu);
+		else if (cpu_online(cpu))
 			return cpu;
-		pr_warn_ratelimited("fastsocket: rule %s: there is no CPU %d\n",
-				    rule->name, cpu);
 	}
 	return -1;
 }
