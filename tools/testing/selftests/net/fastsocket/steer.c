@@ -68,7 +68,7 @@ static int feature(const char *dev, int what, int on)
 
 /* What is asked for by a byte that is not just echoed: so much, in many segments. */
 #define STREAM		'S'
-#define STREAM_BYTES	(2 << 20)
+#define STREAM_BYTES	(1 << 20)
 
 static bool stream(int fd)
 {
@@ -114,13 +114,25 @@ static void answer(int family, int sock, int cpu)
 	_exit(3);
 }
 
-static int lan_open(struct lan *lan, enum fam fam, enum tag tag)
+/* One side of the device: up, with an address. */
+static int side(const char *in, char name, enum fam fam, const char *host, enum tag tag)
 {
 	const char *net = fam == V4 ? "192.0.2." : "2001:db8::", *bits = fam == V4 ? "24" : "64 nodad";
+	char vlan[128] = "";
+
+	if (tag)
+		snprintf(vlan, sizeof(vlan), "link add link %c0 name %c1 type vlan id 5\nlink set %c1 up",
+			 name, name, name);
+	return shell("%s ip -b - <<END\nlink set %c0 up\n%s\naddr add %s%s/%s dev %c%d\nEND", in,
+		     name, vlan, net, host, bits, name, tag ? 1 : 0);
+}
+
+static int lan_open(struct lan *lan, enum fam fam, enum tag tag)
+{
 	int family = fam == V4 ? AF_INET : AF_INET6, sock[2], ret = new_netns();
 	struct sockaddr_in6 *a6 = (void *)&lan->to;
 	struct sockaddr_in *a4 = (void *)&lan->to;
-	char c, in[64], nr = tag ? '1' : '0';
+	char c, in[64];
 
 	if (ret || socketpair(AF_UNIX, SOCK_STREAM, 0, sock))
 		return ret ? ret : -errno;
@@ -129,18 +141,14 @@ static int lan_open(struct lan *lan, enum fam fam, enum tag tag)
 		return lan->server;
 	if (!lan->server)
 		answer(family, sock[1], cpu_id(1));
-	snprintf(in, sizeof(in), "nsenter -t %d -n", lan->server);
 	if (read(sock[0], &c, 1) != 1)
 		return -EPIPE;
-	ret = shell("ip link add c0 type veth peer name s0 netns %d && "
-		    "ip link set c0 up && %s ip link set s0 up", lan->server, in);
-	if (!ret && tag)
-		ret = shell("ip link add link c0 name c1 type vlan id 5 && ip link set c1 up && "
-			    "%s ip link add link s0 name s1 type vlan id 5 && %s ip link set s1 up",
-			    in, in);
+	ret = shell("ip link add c0 type veth peer name s0 netns %d", lan->server);
 	if (!ret)
-		ret = shell("ip addr add %s1/%s dev c%c && %s ip addr add %s2/%s dev s%c",
-			    net, bits, nr, in, net, bits, nr);
+		ret = side("", 'c', fam, "1", tag);
+	snprintf(in, sizeof(in), "nsenter -t %d -n", lan->server);
+	if (!ret)
+		ret = side(in, 's', fam, "2", tag);
 	/* By NAPI, as a card: what comes from a device that leaves no segments to it. */
 	if (!ret)
 		ret = feature("c0", ETHTOOL_SGRO, 1);
@@ -182,6 +190,28 @@ static int answered(const struct lan *lan, int cpu, in_port_t port)
 	if (!ret && (write(fd, &c, 1) != 1 || read(fd, &c, 1) != 1))
 		ret = -EIO;
 	return ret ? ret : fd;
+}
+
+/* Ask here, and get the answer. */
+static int ask(int fd)
+{
+	char c = 'x';
+
+	return write(fd, &c, 1) == 1 && read(fd, &c, 1) == 1 ? 0 : -EIO;
+}
+
+/* The CPU that packets are handed to is plugged out, and in again: they come all the same. */
+static int ask_without(int fd, int cpu)
+{
+	int ret = pin_to(cpu_id(0)), i;
+
+	if (!ret)
+		ret = cpu_online(cpu, false);
+	for (i = 0; i < 3 && !ret; i++)
+		ret = ask(fd);
+	if (cpu_online(cpu, true))
+		return -EIO;
+	return ret ? ret : ask(fd);
 }
 
 FIXTURE(delivery) {
@@ -242,6 +272,19 @@ FS_TEST(delivery, of_nobody_else)
 	EXPECT_EQ(before, stat_total("steer_stat", "delivered"));
 }
 
+FS_TEST(delivery, without_the_cpu)
+{
+	int fd;
+
+	FS_NEED_CPUS(3);
+	if (variant->tag)
+		SKIP(return, "it is the same with a VLAN");
+	fd = answered(&self->lan, cpu_id(2), 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, ask_without(fd, cpu_id(2)));
+	close(fd);
+}
+
 FIXTURE(selection) {
 	struct lan lan;
 };
@@ -264,14 +307,6 @@ FIXTURE_SETUP(selection)
 FIXTURE_TEARDOWN(selection)
 {
 	lan_close(&self->lan);
-}
-
-/* Ask here, and get the answer. */
-static int ask(int fd)
-{
-	char c = 'x';
-
-	return write(fd, &c, 1) == 1 && read(fd, &c, 1) == 1 ? 0 : -EIO;
 }
 
 /* The answer comes to the CPU on which it was asked for, wherever that was before. */
@@ -339,6 +374,18 @@ FS_TEST(selection, in_order)
 		       info.tcpi_rcv_ooopack);
 	EXPECT_LT(cpu_count(), hops);
 	EXPECT_EQ(0U, info.tcpi_rcv_ooopack);
+	close(fd);
+}
+
+FS_TEST(selection, without_the_cpu)
+{
+	int fd;
+
+	FS_NEED_CPUS(3);
+	fd = answered(&self->lan, cpu_id(2), 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(cpu_id(2), get_int(fd, SOL_SOCKET, SO_INCOMING_CPU));
+	EXPECT_EQ(0, ask_without(fd, cpu_id(2)));
 	close(fd);
 }
 
