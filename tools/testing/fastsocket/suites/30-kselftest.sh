@@ -14,7 +14,7 @@ if ! have_selftests; then
 fi
 try "kselftests build" install_selftests || exit 1
 mapfile -t tests < <(list_selftests)
-same=(mark module.sh nginx.sh numbers optin.sh reject)
+same=(label.sh mark module.sh nginx.sh numbers optin.sh reject)
 by_cpus=(churn locality placement reuseport steal storm strand waiters)
 
 # kselftests CPUS: begin a guest. With 2, packets are steered.

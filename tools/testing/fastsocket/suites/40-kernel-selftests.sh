@@ -99,7 +99,8 @@ round() {
 		load='' preload=''
 		[ "$state" = plain ] || load=1
 		[ "$state" != spawned ] || preload=$TOP/build/cargo/release/libfsocket.so
-		start "kernel-selftests-$state-$n" -k vm -c 2 -t 3000 -- LOAD=$load PRELOAD="$preload" LIMIT=600 \
+		start "kernel-selftests-$state-$n" -k vm -c 2 -t "$(soak 3000 9000)" -- LOAD=$load PRELOAD="$preload" \
+			LIMIT="$(soak 600 2400)" \
 			"$TESTING/run-selftests.sh" "$out" "$@"
 	done
 	for state in plain "${with[@]}"; do

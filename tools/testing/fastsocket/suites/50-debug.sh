@@ -19,10 +19,10 @@ debug() {
 	local cpus=$1
 	shift
 	start "kselftest-debug-$cpus" -k debug -c "$cpus" -m 3G -t "$(soak 3000 14400)" -- LOAD=1 \
-		LIMIT="$(soak 1200 7200)" KMEMLEAK=1 FASTSOCKET_ROUNDS="$(soak 1 20)" FASTSOCKET_RELOADS="$(soak 2 20)" \
-		FASTSOCKET_KILLS="$(soak 3 20)" FASTSOCKET_REQUESTS="$(soak 300 1500)" \
-		FASTSOCKET_STORM_SECS="$(soak 10 300)" FASTSOCKET_COMPARE=0 \
-		FASTSOCKET_SEQUENCE="$(soak 2 4)" FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
+		LIMIT="$(soak 1200 7200)" KMEMLEAK=1 FASTSOCKET_ROUNDS="$(soak 1 5)" FASTSOCKET_RELOADS="$(soak 2 5)" \
+		FASTSOCKET_KILLS="$(soak 3 6)" FASTSOCKET_REQUESTS="$(soak 300 600)" \
+		FASTSOCKET_STORM_SECS="$(soak 10 60)" FASTSOCKET_COMPARE=0 \
+		FASTSOCKET_SEQUENCE="$(soak 2 3)" FASTSOCKET_SOAK="${FASTSOCKET_SOAK:-}" \
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "$@"
 }
 
@@ -30,7 +30,7 @@ debug() {
 # numbers.c compares are times of a kernel without checks, and on one with checks softirqs are so slow that ksoftirqd
 # has them, and locality.c finds workers elsewhere. A soak has time for those that take long, and go where
 # others go.
-for_soaks=(mark module.sh nginx.sh reject strand trace.sh)
+for_soaks=(label.sh mark module.sh nginx.sh reject strand trace.sh)
 [ "${FASTSOCKET_SOAK:-}" != 1 ] || for_soaks=()
 mapfile -t tests < <(list_selftests | grep -Fxv -e numbers -e locality -e optin.sh "${for_soaks[@]/#/-e}")
 if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then
