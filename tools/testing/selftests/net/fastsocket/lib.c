@@ -311,6 +311,31 @@ int client(const struct listener *l, int n)
 	return ret;
 }
 
+/* A client of a port of its own, which others may have had. */
+int client_from(const struct listener *l, in_port_t port)
+{
+	struct sockaddr_storage ss, me;
+	socklen_t len = listener_addr(l, 0, &ss);
+	int fd = socket(ss.ss_family, SOCK_STREAM, 0), ret;
+
+	if (fd < 0)
+		return -errno;
+	me = ss;
+	if (me.ss_family == AF_INET)
+		((struct sockaddr_in *)&me)->sin_port = htons(port);
+	else
+		((struct sockaddr_in6 *)&me)->sin6_port = htons(port);
+	ret = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (!ret)
+		ret = SYS(bind(fd, (void *)&me, len));
+	if (!ret)
+		ret = connect_wait(fd, &ss, len);
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
+}
+
 /* A connection on its way: connect() without waiting for its end. */
 int client_start(const struct listener *l, int n)
 {

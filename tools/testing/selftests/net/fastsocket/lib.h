@@ -204,6 +204,7 @@ in_port_t port_by(int fd, int (*of)(int fd, struct sockaddr *sa, socklen_t *len)
 int connect_wait(int fd, const struct sockaddr_storage *ss, socklen_t len);
 int client(const struct listener *l, int n);
 int client_on(const struct listener *l, int cpu, int n);
+int client_from(const struct listener *l, in_port_t port);
 int client_start(const struct listener *l, int n);
 bool refused(const struct listener *l, int n);
 int set_nonblock(int fd, bool on);

@@ -108,31 +108,6 @@ static void pair_close(struct pair *p)
 	close(p->server);
 }
 
-/* A client of a port of its own, which others may have had. */
-static int client_from(const struct listener *l, in_port_t port)
-{
-	struct sockaddr_storage ss, me;
-	socklen_t len = listener_addr(l, 0, &ss);
-	int fd = socket(ss.ss_family, SOCK_STREAM, 0), ret;
-
-	if (fd < 0)
-		return -errno;
-	me = ss;
-	if (me.ss_family == AF_INET)
-		((struct sockaddr_in *)&me)->sin_port = htons(port);
-	else
-		((struct sockaddr_in6 *)&me)->sin6_port = htons(port);
-	ret = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-	if (!ret)
-		ret = SYS(bind(fd, (void *)&me, len));
-	if (!ret)
-		ret = connect_wait(fd, &ss, len);
-	if (!ret)
-		return fd;
-	close(fd);
-	return ret;
-}
-
 static in_port_t port_of(int fd)
 {
 	return ntohs(port_by(fd, getsockname));
