@@ -6,7 +6,8 @@
  * on, so that the connection's place in the tables is there (see
  * net/fastsocket_established.h), and whoever receives its packets knows where
  * they belong.  The bits that do so are the lowest but one: by that one,
- * connect(2) and bind(2) keep out of each other's way, as ever.
+ * connect(2) and bind(2) keep out of each other's way, as ever.  bind(2) to port
+ * 0 chooses in the same way.
  *
  * Receive CPU selection: the packets of other connections go to the CPU where a
  * task has last used the socket.
@@ -66,7 +67,7 @@ struct fastsocket_flow {
  *	of @low, name this CPU; returns false if any will do. @dest is a hash of
  *	where the connection goes. In process context; the task may be moved
  *	meanwhile.
- * @exhausted: all these were taken, for this destination.
+ * @exhausted: those that were tried were taken, for this destination.
  * @steer: returns the CPU that is to process a packet, or -1 if RPS or the one
  *	that received it; may set where it is to be noted how far that CPU's
  *	queue was then. Called in softirq.
@@ -100,6 +101,9 @@ struct fastsocket_rule {
 	struct list_head list;
 };
 
+/* How many of these bind(2) tries, which begins anywhere. */
+#define FASTSOCKET_MOST_TRIES	32
+
 #ifdef CONFIG_FASTSOCKET_HOOKS
 
 DECLARE_STATIC_KEY_FALSE(fastsocket_steer_enabled);
@@ -112,6 +116,10 @@ bool __fastsocket_own_ports(const struct net *net, u32 dest, u32 low, u32 high,
 			    struct fastsocket_ports *ports);
 void __fastsocket_exhausted(const struct net *net, u32 dest,
 			    const struct fastsocket_ports *ports);
+bool __fastsocket_ports_to_bind(const struct sock *sk, int half, u32 low, u32 high,
+				struct fastsocket_ports *ports);
+void __fastsocket_none_to_bind(const struct sock *sk, int half,
+			       const struct fastsocket_ports *ports);
 int __fastsocket_steer(const struct sk_buff *skb, struct rps_dev_flow **rflow);
 void __fastsocket_used(const struct sock *sk);
 
@@ -144,6 +152,24 @@ static inline bool fastsocket_own_ports(const struct net *net, u32 dest, u32 low
 {
 	return static_branch_unlikely(&fastsocket_steer_enabled) &&
 	       __fastsocket_own_ports(net, dest, low, high, ports);
+}
+
+/**
+ * fastsocket_ports_to_bind() - which ports are to be tried first by bind(2)?
+ * @sk: the socket.
+ * @half: a number of the range that is tried, or 0.
+ * @low: the lowest port that may be taken.
+ * @high: above the highest.
+ * @ports: receives those of this CPU.
+ *
+ * Context: process.
+ * Return: whether there are any.
+ */
+static inline bool fastsocket_ports_to_bind(const struct sock *sk, int half, u32 low,
+					    u32 high, struct fastsocket_ports *ports)
+{
+	return static_branch_unlikely(&fastsocket_steer_enabled) &&
+	       __fastsocket_ports_to_bind(sk, half, low, high, ports);
 }
 
 /* In its lowest bits, so many as there are CPUs: the one that a port names. */
@@ -207,6 +233,17 @@ static inline bool fastsocket_own_ports(const struct net *net, u32 dest, u32 low
 
 static inline void __fastsocket_exhausted(const struct net *net, u32 dest,
 					  const struct fastsocket_ports *ports)
+{
+}
+
+static inline bool fastsocket_ports_to_bind(const struct sock *sk, int half, u32 low,
+					    u32 high, struct fastsocket_ports *ports)
+{
+	return false;
+}
+
+static inline void __fastsocket_none_to_bind(const struct sock *sk, int half,
+					     const struct fastsocket_ports *ports)
 {
 }
 

@@ -91,6 +91,29 @@ void __fastsocket_exhausted(const struct net *net, u32 dest,
 	rcu_read_unlock();
 }
 
+/* What stands for a destination that is not known yet. */
+static u32 fastsocket_bind_dest(const struct sock *sk, int half)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6)
+		return ipv6_portaddr_hash(sock_net(sk), &sk->sk_v6_rcv_saddr, half);
+#endif
+	return ipv4_portaddr_hash(sock_net(sk), sk->sk_rcv_saddr, half);
+}
+
+bool __fastsocket_ports_to_bind(const struct sock *sk, int half, u32 low, u32 high,
+				struct fastsocket_ports *ports)
+{
+	return __fastsocket_own_ports(sock_net(sk), fastsocket_bind_dest(sk, half), low, high,
+				      ports);
+}
+
+void __fastsocket_none_to_bind(const struct sock *sk, int half,
+			       const struct fastsocket_ports *ports)
+{
+	__fastsocket_exhausted(sock_net(sk), fastsocket_bind_dest(sk, half), ports);
+}
+
 /*
  * What a packet of the network layer is of, behind the tags of VLANs if they are
  * still in it; returns where that begins.

@@ -5,8 +5,8 @@
 //! Receive flow deliver: the source port of an active connection names the CPU that opened it.
 //!
 //! Above the lowest bit, so many bits of the port as all possible CPUs need are the CPU's number. The lowest is not used:
-//! `connect(2)` prefers ports of one parity and leaves the other to `bind(2)`. Among the ports of that parity that name its
-//! CPU, it chooses as ever, from a place that nobody can foresee; if all are taken, it takes any.
+//! `connect(2)` prefers ports of one parity and leaves the other to `bind(2)`. Among the ports of its parity that name its
+//! CPU, each chooses as ever, from a place that nobody can foresee; if all are taken, it takes any.
 //!
 //! A packet that comes in for such a port is handed to the CPU that the port names, if the connection is at home there:
 //! who else has that port, or only forwards it, is left alone.
@@ -38,7 +38,8 @@ const FEWEST_PORTS: u32 = 64;
 /// Between two times that a CPU tries its own ports, when it had none left.
 const PAUSE_MS: u32 = 100;
 
-/// How many destinations a CPU tells apart when it has no ports left: who goes elsewhere does not suffer.
+/// How many destinations a CPU tells apart when it has no ports left, of each parity: who goes elsewhere, or takes the
+/// other ones, does not suffer.
 const DESTINATIONS: usize = 16;
 
 /// Ports in a distance of each other.
@@ -68,8 +69,8 @@ fn own(range: Range<u32>, cpu: u32, cpus: u32) -> Option<Ports> {
     })
 }
 
-/// When a CPU was last without a port of its own, by destination.
-type Stamps = [Atomic<u32>; DESTINATIONS];
+/// When a CPU was last without a port of its own, by destination and parity.
+type Stamps = [Atomic<u32>; 2 * DESTINATIONS];
 
 /// In a network namespace: that of each CPU.
 pub(crate) struct Exhausted {
@@ -87,13 +88,15 @@ impl PerNet for Exhausted {
 }
 
 impl Exhausted {
-    fn stamp(&self, cpu: CpuId, destination: u32) -> Option<&Atomic<u32>> {
-        self.when.on(cpu).get(destination as usize % DESTINATIONS)
+    fn stamp(&self, cpu: CpuId, destination: u32, port: u32) -> Option<&Atomic<u32>> {
+        let parity = (port & 1) as usize * DESTINATIONS;
+        let stamps = self.when.on(cpu).get(parity..)?;
+        stamps.get(destination as usize % DESTINATIONS)
     }
 
-    /// Has a CPU just been without a port of its own?
-    fn is_now(&self, cpu: CpuId, destination: u32) -> bool {
-        let stamp = self.stamp(cpu, destination);
+    /// Has a CPU just been without a port of its own, of the parity of this one?
+    fn is_now(&self, cpu: CpuId, destination: u32, port: u32) -> bool {
+        let stamp = self.stamp(cpu, destination, port);
         let stamp = stamp.map_or(0, |stamp| stamp.load(Relaxed));
         // CAST: A time that is short.
         stamp != 0 && clock::now().wrapping_sub(stamp) < msecs_to_jiffies(PAUSE_MS) as u32
@@ -110,7 +113,7 @@ fn own_here(
     let cpu = CpuId::current();
     let cpus = nr_cpu_ids().checked_next_power_of_two()?;
     // All ports name the only one.
-    if cpus == 1 || Exhausted::get(net, &guard)?.is_now(cpu, destination) {
+    if cpus == 1 || Exhausted::get(net, &guard)?.is_now(cpu, destination, range.start) {
         return None;
     }
     let own = own(range, cpu.as_u32(), cpus)?;
@@ -178,12 +181,13 @@ pub(super) unsafe extern "C" fn exhausted(
 ) {
     let guard = rcu::Guard::new();
     // SAFETY: By the safety requirements.
-    let (net, cpu) = unsafe { (Namespace::from_raw(net.cast_mut()), (*ports).cpu) };
-    let Some(cpu) = CpuId::from_u32(cpu) else {
+    let (net, ports) = unsafe { (Namespace::from_raw(net.cast_mut()), &*ports) };
+    let Some(cpu) = CpuId::from_u32(ports.cpu) else {
         return;
     };
     Stats::count(net, cpu, Counter::PortsExhausted, &guard);
-    let stamp = Exhausted::get(net, &guard).and_then(|all| all.stamp(cpu, destination));
+    let exhausted = Exhausted::get(net, &guard);
+    let stamp = exhausted.and_then(|all| all.stamp(cpu, destination, ports.first));
     if let Some(stamp) = stamp {
         stamp.store(clock::now().max(1), Relaxed);
     }

@@ -133,6 +133,25 @@ FS_TEST(rfd, port_names_the_cpu)
 	EXPECT_EQ(0, stat_total("steer_stat", "exhausted"));
 }
 
+/* bind() chooses for who will connect later, and keeps to the other parity. */
+FS_TEST(rfd, bound_port_names_the_cpu)
+{
+	struct pair p;
+	int i, j;
+
+	for (i = 0; i < cpu_count(); i++) {
+		for (j = 0; j < 20; j++) {
+			ASSERT_EQ(0, pin_to(cpu_id(i)));
+			ASSERT_EQ(0, pair_with(&p, &self->l, client_from(&self->l, 0)));
+			EXPECT_EQ(cpu_id(i), named(port_of(p.client), self->step));
+			EXPECT_EQ(1, port_of(p.client) % 2);
+			EXPECT_EQ(0, talk(p.client, p.server));
+			pair_close(&p);
+		}
+	}
+	EXPECT_EQ(0, stat_total("steer_stat", "exhausted"));
+}
+
 /* Who has seen some ports does not know the next one. */
 FS_TEST(rfd, port_is_a_surprise)
 {
@@ -172,6 +191,53 @@ FS_TEST(rfd, reserved_ports_stay_free)
 			EXPECT_EQ(free_one, port);
 		pair_close(&p);
 	}
+}
+
+/* A socket that bind() has chosen a port for. */
+static int bound(enum fam fam)
+{
+	struct sockaddr_storage ss = { .ss_family = fam == V4 ? AF_INET : AF_INET6 };
+	int fd = SYS(socket(ss.ss_family, SOCK_STREAM, 0)), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = SYS(bind(fd, (void *)&ss, sizeof(ss)));
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
+}
+
+/* bind() takes others, too, and all of them. */
+FS_TEST(rfd, all_ports_can_be_bound)
+{
+	int n = 64 * self->step, got, i;
+	bool *seen = calloc(n, sizeof(*seen));
+	char range[32];
+
+	struct rlimit files = { 4 * n, 4 * n };
+
+	if (n > 8192)
+		SKIP(return, "too many CPUs");
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	sprintf(range, "%d %d", 32768, 32768 + n - 1);
+	ASSERT_EQ(0, sysctl(RANGE, range));
+	ASSERT_EQ(0, pin_to(cpu_id(1)));
+	for (i = 0; i < n; i++) {
+		got = bound(variant->fam);
+		ASSERT_LE(0, got);
+		got = port_of(got) - 32768;
+		ASSERT_LE(0, got);
+		ASSERT_GT(n, got);
+		EXPECT_FALSE(seen[got]);
+		seen[got] = true;
+		if (i < 64) {
+			EXPECT_EQ(cpu_id(1), named(got, self->step));
+			EXPECT_EQ(1, got % 2);
+		}
+	}
+	EXPECT_EQ(-EADDRINUSE, bound(variant->fam));
+	EXPECT_LT(0, stat_total("steer_stat", "exhausted"));
 }
 
 /* When a CPU has no ports left it takes others, to the last one. */
