@@ -291,12 +291,18 @@ static int stop_at_rest(struct shared *sh, pid_t pid, int w, bool idle)
 	return -ETIMEDOUT;
 }
 
-/* Some more connections than there were. */
-#define progress(n) ({							\
-	int __from = sum(self->sh->done);				\
-									\
-	WAIT_FOR(sum(self->sh->done) >= __from + (n) || self->sh->err);	\
-})
+/* Wait for some more connections than there were, as long as there are some more. */
+static bool progress(struct shared *sh, int n)
+{
+	int before, to = sum(sh->done) + n;
+
+	do {
+		before = sum(sh->done);
+		if (before >= to || sh->err)
+			return true;
+	} while (WAIT_FOR(sum(sh->done) > before || sh->err));
+	return false;
+}
 
 FS_TEST(churn, killed)
 {
@@ -305,7 +311,7 @@ FS_TEST(churn, killed)
 	start_clients();
 	srand(1);
 	for (i = 0; i < n; i++) {
-		ASSERT_TRUE(progress(rand() % 40));
+		ASSERT_TRUE(progress(self->sh, rand() % 40));
 		w = rand() % WORKERS;
 		ASSERT_EQ(0, stop_at_rest(self->sh, self->worker[w], w, false));
 		/* What arrives for it meanwhile is in its queue, if it has one. */
@@ -321,7 +327,7 @@ FS_TEST(churn, killed)
 		}
 		start_worker(w);
 	}
-	ASSERT_TRUE(progress(100));
+	ASSERT_TRUE(progress(self->sh, 100));
 	end_clients();
 	ASSERT_EQ(0, self->sh->err);
 	TH_LOG("%d killed of %d served: %d were lost before they were accepted, %d waited in vain, %d had been accepted",
@@ -367,7 +373,7 @@ FS_TEST(churn, stopped)
 	start_clients();
 	for (i = 0; i < n; i++) {
 		w = i % WORKERS;
-		ASSERT_TRUE(progress(20));
+		ASSERT_TRUE(progress(self->sh, 20));
 		since = now_us();
 		ASSERT_EQ(0, stop_at_rest(self->sh, self->worker[w], w, true));
 		for (c = 0; c < CLIENTS; c++)
@@ -383,7 +389,7 @@ FS_TEST(churn, stopped)
 		}
 		ASSERT_EQ(0, kill(self->worker[w], SIGCONT));
 	}
-	ASSERT_TRUE(progress(20));
+	ASSERT_TRUE(progress(self->sh, 20));
 	end_clients();
 	ASSERT_EQ(0, self->sh->err);
 	if (variant->kind >= REUSEPORT)
