@@ -142,7 +142,7 @@ if try "shapes: four servers that compute for a millisecond" \
 	holds "shapes: no timer moves any" '.[0] | all(.pushed == 0)' "$table"
 fi
 if try "shapes: servers that are not at their limit" \
-	scripts/shapes.sh -o "$shapes/few" epoll block -- --handlers work:100 --clients each --at-a-time 4; then
+	scripts/shapes.sh -o "$shapes/few" epoll uring -- --handlers work:100 --clients each --families ipv6 --at-a-time 4; then
 	holds "shapes: not at their limit, as many as on plain sockets" '.[0] | all(.rate >= 0.85 and .failed == 0)' \
 		"$shapes/few/table.json"
 fi

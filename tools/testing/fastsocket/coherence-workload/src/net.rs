@@ -90,7 +90,7 @@ pub(crate) fn steer_by_cpu(group: &OwnedFd) -> io::Result<()> {
 
 /// A connection to the workers, from an address of one's own if there is one.
 pub(crate) fn connect(from: Option<Ipv4Addr>, to: Ipv4Addr) -> io::Result<OwnedFd> {
-    let socket = socket(0)?;
+    let socket = socket(to, 0)?;
     if let Some(ip) = from {
         // The port is chosen by connect(), for this destination alone.
         set(&socket, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1)?;
@@ -102,7 +102,7 @@ pub(crate) fn connect(from: Option<Ipv4Addr>, to: Ipv4Addr) -> io::Result<OwnedF
 
 /// The beginning of a connection to the backend of a CPU. It can be written to when there is one.
 pub(crate) fn connect_to_backend(cpu: u32) -> io::Result<OwnedFd> {
-    let socket = socket(libc::SOCK_NONBLOCK)?;
+    let socket = socket(Ipv4Addr::LOCALHOST, libc::SOCK_NONBLOCK)?;
     connect_at(&socket, Ipv4Addr::LOCALHOST, backend_port(cpu))?;
     Ok(socket)
 }

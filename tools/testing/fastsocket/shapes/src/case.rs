@@ -4,7 +4,11 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// A shape of a server. Unless it says otherwise there is a worker for each CPU, a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -22,6 +26,8 @@ pub(crate) enum Shape {
     Block16,
     /// Workers accept first, and select() when there was nothing
     Select,
+    /// Each worker has an io_uring, and one request for all that it is to accept
+    Uring,
     /// All are registered; who has the lock waits by epoll and accepts
     Lockepoll,
     /// Who has the lock blocks in accept()
@@ -48,6 +54,32 @@ pub(crate) enum Shape {
     Stopped,
     /// As epoll; when half of the warm-up is over, others come and these stop to accept, and stay
     Generations,
+}
+
+/// What addresses are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    /// All of the machine's own.
+    pub(crate) fn any(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Self::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// That of the machine itself.
+    pub(crate) fn localhost(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => Ipv4Addr::LOCALHOST.into(),
+            Self::Ipv6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
 }
 
 /// Where clients are, and on which CPU packets are received.
@@ -134,6 +166,7 @@ pub(crate) struct Case {
     pub(crate) shape: Shape,
     pub(crate) handler: Handler,
     pub(crate) clients: Clients,
+    pub(crate) family: Family,
     /// Connections that all clients together have open.
     pub(crate) at_a_time: u32,
 }

@@ -4,6 +4,7 @@
 //! when it is answered, until the window ends.
 
 use crate::{
+    case::{Case, Clients},
     measure::{self, Shared},
     proxy,
 };
@@ -11,7 +12,7 @@ use fastsocket_guest::{
     net::{self, ANSWER, REQUEST},
     sys,
 };
-use std::{io, net::Ipv4Addr, os::fd::OwnedFd};
+use std::{io, net::IpAddr, os::fd::OwnedFd};
 
 /// Where servers listen.
 pub(crate) const PORT: u16 = 8080;
@@ -26,28 +27,17 @@ pub(crate) struct Window {
 /// How long after the end of the window an answer may come, in nanoseconds.
 const PATIENCE: u64 = 3_000_000_000;
 
-/// Runs the client of a CPU. If it goes `by_proxy`, that measures how long it takes.
-pub(crate) fn run(
-    cpu: u32,
-    at_a_time: u32,
-    window: Window,
-    by_proxy: bool,
-    shared: &Shared,
-) -> io::Result<()> {
-    let result = work(cpu, at_a_time, window, by_proxy, shared);
+/// Runs the client of a CPU. If it goes by a proxy, that measures how long it takes.
+pub(crate) fn run(cpu: u32, case: &Case, window: Window, shared: &Shared) -> io::Result<()> {
+    let result = work(cpu, case, window, shared);
     if result.is_err() {
         shared.fail();
     }
     result
 }
 
-fn work(
-    cpu: u32,
-    at_a_time: u32,
-    window: Window,
-    by_proxy: bool,
-    shared: &Shared,
-) -> io::Result<()> {
+fn work(cpu: u32, case: &Case, window: Window, shared: &Shared) -> io::Result<()> {
+    let at_a_time = (case.at_a_time / case.clients.cpus(case.cpus)).max(1);
     sys::pin(cpu)?;
     shared.ready.add()?;
     shared.begin.wait_for(1)?;
@@ -57,7 +47,8 @@ fn work(
         connections: (0..at_a_time).map(|_| None).collect(),
         from: began + window.from,
         to: began + window.to,
-        by_proxy,
+        server: case.family.localhost(),
+        by_proxy: case.clients == Clients::Proxy,
         shared,
     };
     client.work()?;
@@ -77,6 +68,7 @@ struct Client<'a> {
     connections: Vec<Option<Connection>>,
     from: u64,
     to: u64,
+    server: IpAddr,
     by_proxy: bool,
     shared: &'a Shared,
 }
@@ -115,9 +107,9 @@ impl Client<'_> {
         if began >= self.to {
             return Ok(());
         }
-        let socket = net::socket(libc::SOCK_NONBLOCK)?;
+        let socket = net::socket(self.server, libc::SOCK_NONBLOCK)?;
         let to = if self.by_proxy { proxy::PORT } else { PORT };
-        let is_there = net::connect(&socket, Ipv4Addr::LOCALHOST, to)?;
+        let is_there = net::connect(&socket, self.server, to)?;
         let port = net::local_port(&socket)?;
         let events = if is_there {
             net::send(&socket, &[b'?'; REQUEST])?;

@@ -40,8 +40,11 @@ fn is_init() -> bool {
 fn work() -> Result<(), String> {
     let command = if is_init() {
         let words = init::set_up().map_err(|error| error.to_string())?;
-        init::load_module("").map_err(|error| error.to_string())?;
-        Command::parse_from(words)
+        let command = Command::parse_from(words);
+        if let Command::Run(args) = &command {
+            init::load_module(&args.parameters()).map_err(|error| error.to_string())?;
+        }
+        command
     } else {
         Command::parse()
     };

@@ -4,6 +4,7 @@
 //! those of the latter.
 
 use crate::{
+    case::Case,
     client::{self, Window},
     measure::{self, Shared},
 };
@@ -11,25 +12,23 @@ use fastsocket_guest::{
     net::{self, ANSWER, REQUEST},
     sys,
 };
-use std::{io, net::Ipv4Addr, os::fd::OwnedFd, thread};
+use std::{io, net::IpAddr, os::fd::OwnedFd, thread};
 
 /// Where it listens, by a plain socket.
 pub(crate) const PORT: u16 = 8081;
 
-/// Starts a process for each CPU, which may run on any, and has so many connections at a time.
-pub(crate) fn start(
-    cpus: u32,
-    at_a_time: u32,
-    window: Window,
-    shared: &'static Shared,
-) -> io::Result<()> {
-    let listener = net::listen(0, Ipv4Addr::UNSPECIFIED, PORT, false)?;
-    for _ in 0..cpus {
+/// Starts a process for each CPU, which may run on any; together they have as many connections at a time as the
+/// case has.
+pub(crate) fn start(case: &Case, window: Window, shared: &'static Shared) -> io::Result<()> {
+    let listener = net::listen(0, case.family.any(), PORT, false)?;
+    let at_a_time = case.at_a_time.div_ceil(case.cpus);
+    for _ in 0..case.cpus {
         sys::fork(|| {
             thread::scope(|scope| {
                 for _ in 0..at_a_time {
                     scope.spawn(|| {
-                        if let Err(error) = work(&listener, window, shared) {
+                        if let Err(error) = work(&listener, case.family.localhost(), window, shared)
+                        {
                             eprintln!("the proxy has failed: {error}");
                             shared.fail();
                         }
@@ -42,7 +41,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-fn work(listener: &OwnedFd, window: Window, shared: &Shared) -> io::Result<()> {
+fn work(listener: &OwnedFd, to: IpAddr, window: Window, shared: &Shared) -> io::Result<()> {
     let mut request = [0; 2 * REQUEST];
     loop {
         let Some((client, _)) = net::accept_from(listener)? else {
@@ -53,8 +52,8 @@ fn work(listener: &OwnedFd, window: Window, shared: &Shared) -> io::Result<()> {
             continue;
         }
         let began = measure::now()?;
-        let server = net::socket(0)?;
-        net::connect(&server, Ipv4Addr::LOCALHOST, client::PORT)?;
+        let server = net::socket(to, 0)?;
+        net::connect(&server, to, client::PORT)?;
         let port = net::local_port(&server)?;
         net::send(&server, &request[..REQUEST])?;
         let Some(answer) = answer(&server) else {

@@ -3,7 +3,7 @@
 //! Runs servers, one after the other, each in a network namespace of its own.
 
 use crate::{
-    case::{Case, Clients, Handler, Shape},
+    case::{Case, Clients, Family, Handler, Shape},
     client::{self, Window},
     measure::{Delays, Shared},
     proxy,
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Where clients are
     #[arg(long, value_enum, value_delimiter = ',', default_value = "one")]
     clients: Vec<Clients>,
+    /// What addresses are
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "ipv4")]
+    families: Vec<Family>,
     /// Connections that all clients together have open; 0 for four for each CPU
     #[arg(long, value_delimiter = ',', default_value = "0")]
     at_a_time: Vec<u32>,
@@ -38,6 +41,9 @@ pub(crate) struct Args {
     /// The window, in milliseconds
     #[arg(long, default_value_t = 200)]
     window: u32,
+    /// Parameters that the module is loaded with, as NAME=VALUE
+    #[arg(long, value_delimiter = ',')]
+    parameters: Vec<String>,
 }
 
 /// Begins the line of a run.
@@ -66,6 +72,13 @@ pub(crate) struct Ran {
     pub(crate) stats: Stats,
 }
 
+impl Args {
+    /// What the module is loaded with, as `modprobe` takes it.
+    pub(crate) fn parameters(&self) -> String {
+        self.parameters.join(" ")
+    }
+}
+
 /// Runs all of it.
 pub(crate) fn all(args: &Args) -> io::Result<()> {
     let cpus = sys::cpus()?;
@@ -75,22 +88,33 @@ pub(crate) fn all(args: &Args) -> io::Result<()> {
     for &shape in &args.shapes {
         for &handler in &args.handlers {
             for &clients in &args.clients {
-                for &at_a_time in &args.at_a_time {
-                    let at_a_time = if at_a_time == 0 { 4 * cpus } else { at_a_time };
-                    let case = Case {
-                        cpus,
-                        shape,
-                        handler,
-                        clients,
-                        at_a_time,
-                    };
-                    for spawned in [false, true] {
-                        sys::fork_and_wait(|| one(case, spawned, args))?;
-                        bury()?;
+                for &family in &args.families {
+                    for &at_a_time in &args.at_a_time {
+                        let at_a_time = if at_a_time == 0 { 4 * cpus } else { at_a_time };
+                        both(
+                            Case {
+                                cpus,
+                                shape,
+                                handler,
+                                clients,
+                                family,
+                                at_a_time,
+                            },
+                            args,
+                        )?;
                     }
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Runs a case on a plain socket, and then on a spawned one.
+fn both(case: Case, args: &Args) -> io::Result<()> {
+    for spawned in [false, true] {
+        sys::fork_and_wait(|| one(case, spawned, args))?;
+        bury()?;
     }
     Ok(())
 }
@@ -128,15 +152,12 @@ fn one(case: Case, spawned: bool, args: &Args) -> io::Result<()> {
     };
 
     let mut server = Server::start(case, spawned, shared)?;
-    let by_proxy = case.clients == Clients::Proxy;
-    if by_proxy {
-        let each = case.at_a_time.div_ceil(case.cpus);
-        proxy::start(case.cpus, each, counted, shared)?;
+    if case.clients == Clients::Proxy {
+        proxy::start(&case, counted, shared)?;
     }
     let clients = case.clients.cpus(case.cpus);
     for cpu in 0..clients {
-        let at_a_time = (case.at_a_time / clients).max(1);
-        sys::fork(|| client::run(cpu, at_a_time, counted, by_proxy, shared))?;
+        sys::fork(|| client::run(cpu, &case, counted, shared))?;
     }
     shared.ready.wait_for(server.tasks() + clients)?;
     // Until those who said that they are ready wait indeed.

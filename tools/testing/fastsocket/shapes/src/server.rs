@@ -15,7 +15,7 @@ use fastsocket_guest::{
 use std::{
     fs::File,
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
@@ -53,7 +53,7 @@ impl Server {
         let mut server = Self {
             case,
             shared,
-            listener: listen(flags, reuseport, device.as_ref())?,
+            listener: listen(case.family.any(), flags, reuseport, device.as_ref())?,
             device,
             quit: event()?,
             tasks: 0,
@@ -77,6 +77,7 @@ impl Server {
             Shape::Block4 => self.processes(4 * cpus, |worker| worker.block()),
             Shape::Block16 => self.processes(16 * cpus, |worker| worker.block()),
             Shape::Select => self.processes(cpus, |worker| worker.select()),
+            Shape::Uring => self.processes(cpus, |worker| worker.ring()),
             Shape::Lockepoll => self.processes(cpus, |worker| worker.lock_and_epoll()),
             Shape::Lockblock => self.processes(cpus, |worker| worker.lock_and_block()),
             Shape::Registrar => self.processes(cpus, |worker| worker.registrar()),
@@ -154,7 +155,10 @@ impl Server {
         for n in 0..count {
             let own = match n {
                 0 => self.listener.try_clone()?,
-                _ => listen(libc::SOCK_NONBLOCK, true, self.device.as_ref())?,
+                _ => {
+                    let any = self.case.family.any();
+                    listen(any, libc::SOCK_NONBLOCK, true, self.device.as_ref())?
+                }
             };
             self.fork(|| self.worker(&own).epoll(libc::EPOLLEXCLUSIVE))?;
         }
@@ -202,8 +206,8 @@ impl Server {
     }
 }
 
-fn listen(flags: i32, reuseport: bool, device: Option<&File>) -> io::Result<OwnedFd> {
-    let listener = net::listen(flags, Ipv4Addr::UNSPECIFIED, PORT, reuseport)?;
+fn listen(ip: IpAddr, flags: i32, reuseport: bool, device: Option<&File>) -> io::Result<OwnedFd> {
+    let listener = net::listen(flags, ip, PORT, reuseport)?;
     if let Some(device) = device {
         sys::spawn_listen(device, &listener, None)?;
     }

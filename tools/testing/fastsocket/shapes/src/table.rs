@@ -79,6 +79,7 @@ impl Row {
             shape,
             handler,
             clients,
+            family,
             at_a_time,
         } = &self.case;
         vec![
@@ -86,6 +87,7 @@ impl Row {
             case::name(shape),
             handler.to_string(),
             case::name(clients),
+            case::name(family),
             at_a_time.to_string(),
             format!("{:.0}", self.runs.plain.rate),
             number(self.rate, 3),
@@ -101,12 +103,12 @@ impl Row {
     }
 }
 
-const TITLES: [&str; 15] = [
-    "CPUs", "shape", "handler", "clients", "open", "plain/s", "rate", "p50", "p99", "answer",
-    "local %", "stolen", "pushed", "failed", "plain's",
+const TITLES: [&str; 16] = [
+    "CPUs", "shape", "handler", "clients", "network", "open", "plain/s", "rate", "p50", "p99",
+    "answer", "local %", "stolen", "pushed", "failed", "plain's",
 ];
 /// Which of them are names: they begin at the left.
-const NAMES: &[usize] = &[1, 2, 3];
+const NAMES: &[usize] = &[1, 2, 3, 4];
 
 /// A row for each case.
 fn text(rows: &[Row]) -> String {
@@ -130,10 +132,12 @@ fn worst(
         let Case {
             handler,
             clients,
+            family,
             at_a_time,
             ..
         } = &row.case;
-        let case = format!("{handler} {} {at_a_time}", case::name(clients));
+        let [clients, family] = [case::name(clients), case::name(family)];
+        let case = format!("{handler} {clients} {family} {at_a_time}");
         [format!("{ratio:.3}"), case]
     })
 }
@@ -244,7 +248,7 @@ mod tests {
         format!(
             "shapes: ran {{\"cpus\":4,\"shape\":\"block16\",\
              \"handler\":{{\"work_us\":1000,\"sleep_us\":0}},\
-             \"clients\":\"each\",\"at_a_time\":16,\"spawned\":{spawned},\
+             \"clients\":\"each\",\"family\":\"ipv6\",\"at_a_time\":16,\"spawned\":{spawned},\
              \"answered\":{answered},\"rate\":{answered},\
              \"to_accept\":{{\"count\":9,\"p50\":10,\"p99\":{p99},\"max\":100}},\
              \"to_answer\":{{\"count\":9,\"p50\":20,\"p99\":200,\"max\":200}},\"failed\":1,\
@@ -272,9 +276,12 @@ mod tests {
         let text = text(&rows);
         let last = text.lines().last().expect("a row");
         let cells: Vec<_> = last.split_whitespace().collect();
-        assert_eq!(cells[..5], ["4", "block16", "work:1000", "each", "16"]);
-        assert_eq!(cells[5..9], ["100", "0.950", "1.000", "1.200"]);
-        assert_eq!(cells[10..], ["75.0", "7", "8", "1", "1"]);
+        assert_eq!(
+            cells[..6],
+            ["4", "block16", "work:1000", "each", "ipv6", "16"]
+        );
+        assert_eq!(cells[6..10], ["100", "0.950", "1.000", "1.200"]);
+        assert_eq!(cells[11..], ["75.0", "7", "8", "1", "1"]);
     }
 
     #[test]
@@ -289,9 +296,9 @@ mod tests {
         let last = text.lines().last().expect("a row");
         let cells: Vec<_> = last.split_whitespace().collect();
         assert_eq!(cells[..3], ["block16", "2", "0.900"]);
-        assert_eq!(cells[3..6], ["work:1000", "one", "16"]);
-        assert_eq!(cells[10..14], ["1.200", "work:1000", "each", "16"]);
-        assert_eq!(cells[14..], ["14", "16", "2"]);
+        assert_eq!(cells[3..7], ["work:1000", "one", "ipv6", "16"]);
+        assert_eq!(cells[12..17], ["1.200", "work:1000", "each", "ipv6", "16"]);
+        assert_eq!(cells[17..], ["14", "16", "2"]);
     }
 
     #[test]

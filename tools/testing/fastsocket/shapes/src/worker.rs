@@ -10,6 +10,7 @@ use fastsocket_guest::{
     net::{self, ANSWER, REQUEST},
     sys::{self, check},
 };
+use io_uring::{cqueue, opcode, types, IoUring};
 use std::{
     io, mem,
     os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
@@ -100,6 +101,44 @@ impl Worker<'_> {
                 libc::select(fd + 1, &mut set, none, none, ptr::null_mut())
             })?;
         }
+    }
+
+    /// Has one request of an io_uring that accepts again and again, and waits for what it has taken.
+    pub(crate) fn ring(&self) -> io::Result<()> {
+        let mut ring = IoUring::new(64)?;
+        let accept = opcode::AcceptMulti::new(types::Fd(self.listener.as_raw_fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        let mut armed = false;
+        let mut said = false;
+        loop {
+            if !armed {
+                // SAFETY: the listener outlives the ring, and no memory is passed.
+                let pushed = unsafe { ring.submission().push(&accept) };
+                pushed.map_err(io::Error::other)?;
+                ring.submit()?;
+                armed = true;
+            }
+            if !said {
+                self.shared.ready.add()?;
+                said = true;
+            }
+            ring.submit_and_wait(1)?;
+            for entry in ring.completion().collect::<Vec<_>>() {
+                armed &= cqueue::more(entry.flags());
+                match check(entry.result()) {
+                    // SAFETY: the ring has given it to nobody else.
+                    Ok(fd) => self.taken(unsafe { OwnedFd::from_raw_fd(fd) })?,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// What a ring has taken.
+    fn taken(&self, connection: OwnedFd) -> io::Result<()> {
+        self.shared.accepted(net::peer_port(&connection)?)?;
+        self.serve(connection)
     }
 
     /// Is registered all the time; who has the lock waits.
