@@ -133,7 +133,8 @@ u32 fastsocket_flow_key(const struct net *net, const struct fastsocket_flow *flo
 int fastsocket_ask_rules(const struct net *net, const struct fastsocket_flow *flow);
 bool fastsocket_must_queue(void);
 u32 fastsocket_processed(unsigned int cpu);
-int fastsocket_steer_register(const struct fastsocket_steer_ops *ops, bool uses);
+int fastsocket_steer_register(const struct fastsocket_steer_ops *ops);
+void fastsocket_steer_learn(bool uses);
 void fastsocket_steer_unregister(void);
 
 /**

@@ -18,7 +18,8 @@ use kernel::{
     miscdevice::{Fops, MiscDeviceOptions, MiscDeviceRegistration},
     net::namespace,
     prelude::*,
-    sync::rcu,
+    static_lock_class,
+    sync::{lock::global::GlobalMutex, rcu},
 };
 
 mod bind;
@@ -41,6 +42,7 @@ module! {
             default: 3,
             min: 0,
             max: 7,
+            written: seen_at_once,
             description: "Log messages up to this level, as syslog(2) numbers them",
         },
         enable_listen_spawn: i32 {
@@ -53,12 +55,14 @@ module! {
             default: 125,
             min: 0,
             max: 1000000,
+            written: seen_at_once,
             description: "Microseconds that a connection may wait for a busy worker while others are idle",
         },
         enable_receive_flow_deliver: i32 {
             default: 0,
             min: 0,
             max: 1,
+            written: steering_written,
             description: "Let the source port of active connections name their CPU",
         },
         enable_fast_epoll: i32 {
@@ -77,6 +81,7 @@ module! {
             default: 0,
             min: 0,
             max: 1,
+            written: steering_written,
             description: "Receive where a task has last used the socket",
         },
         enable_direct_tcp: i32 {
@@ -95,6 +100,7 @@ module! {
             default: 0,
             min: 0,
             max: 1,
+            written: steering_written,
             description: "Ask the steering rules of other modules",
         },
     },
@@ -106,7 +112,7 @@ struct Module {
     _device: Pin<KBox<MiscDeviceRegistration<control::dev::Device>>>,
     _control: control::hooks::Registration,
     _spawning: Option<Spawning>,
-    _steering: Option<Steering>,
+    _steering: Steering,
     _marks: Pin<KBox<namespace::Registration<control::mark::Marks>>>,
     _stats: Pin<KBox<namespace::Registration<core::stats::Stats>>>,
     _barrier: rcu::Barrier,
@@ -136,41 +142,41 @@ impl Spawning {
     }
 }
 
-/// What is there if rules are asked where packets go, in the order in which it goes.
-struct Steering {
-    _steer: steer::Registration,
-    _users: Option<Pin<KBox<namespace::Registration<steer::rcs::Users>>>>,
-    _delivering: Option<Delivering>,
-}
+/// What is steered, while the module runs.
+static STEERING: GlobalMutex<Option<steer::Steering>> = GlobalMutex::new();
+
+/// Steering is as its parameters say, until this is dropped.
+struct Steering(());
 
 impl Steering {
-    fn new() -> Result<Self> {
-        use module_parameters as p;
-
-        let delivers = *p::enable_receive_flow_deliver.value() != 0;
-        let selects = *p::enable_receive_cpu_selection.value() != 0;
-        let users = || KBox::pin_init(namespace::Registration::new(), GFP_KERNEL);
-        Ok(Self {
-            _delivering: delivers.then(Delivering::new).transpose()?,
-            _users: selects.then(users).transpose()?,
-            _steer: steer::Registration::new()?,
-        })
+    fn start() -> Result<Self> {
+        STEERING.init(None, c_str!("fastsocket steering"), static_lock_class!())?;
+        let mut steering = STEERING.get().ok_or(EINVAL)?.lock();
+        let mut rules = steer::Steering::new();
+        rules.update()?;
+        *steering = Some(rules);
+        Ok(Self(()))
     }
 }
 
-/// What is there if active connections stay on their CPU, in the order in which it goes.
-struct Delivering {
-    _exhausted: Pin<KBox<namespace::Registration<steer::rfd::Exhausted>>>,
-    _established: established::Registration,
+impl Drop for Steering {
+    fn drop(&mut self) {
+        if let Some(steering) = STEERING.get() {
+            *steering.lock() = None;
+        }
+    }
 }
 
-impl Delivering {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            _established: established::Registration::new()?,
-            _exhausted: KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?,
-        })
-    }
+/// A parameter of steering has been written.
+fn steering_written() -> Result {
+    let mut steering = STEERING.get().map(|steering| steering.lock());
+    let rules = steering.as_mut().and_then(|steering| steering.as_mut());
+    rules.map_or(Ok(()), steer::Steering::update)
+}
+
+/// A parameter has been written that is looked at whenever it matters.
+fn seen_at_once() -> Result {
+    Ok(())
 }
 
 static FOPS: Fops<control::dev::Device> = Fops::new(&THIS_MODULE);
@@ -180,11 +186,11 @@ fn check_parameters() -> Result {
     use module_parameters as p;
 
     let absent = [
-        ("enable_fast_epoll", *p::enable_fast_epoll.value()),
-        ("enable_skb_pool", *p::enable_skb_pool.value()),
+        ("enable_fast_epoll", p::enable_fast_epoll.value()),
+        ("enable_skb_pool", p::enable_skb_pool.value()),
         (
             "enable_socket_pool_size",
-            *p::enable_socket_pool_size.value(),
+            p::enable_socket_pool_size.value(),
         ),
     ];
     for (name, value) in absent {
@@ -198,7 +204,7 @@ fn check_parameters() -> Result {
 
 /// Says so if the kernel does not do what `enable_direct_tcp` asks for.
 fn check_direct_tcp() {
-    if *module_parameters::enable_direct_tcp.value() == 0 {
+    if module_parameters::enable_direct_tcp.value() == 0 {
         return;
     }
     // SAFETY: The first namespace stays; its settings are bytes that change at any time.
@@ -224,7 +230,7 @@ impl kernel::Module for Module {
         // What is switched off costs nothing.
         let on = placement::Mode::get() != placement::Mode::Off;
         let spawning = on.then(Spawning::new).transpose()?;
-        let steering = steer::is_on().then(Steering::new).transpose()?;
+        let steering = Steering::start()?;
         let control = control::hooks::Registration::new()?;
         let options = MiscDeviceOptions {
             name: c_str!("fastsocket"),

@@ -6,9 +6,10 @@
 //!
 //! Parameters are declared in the `params` field of [`module!`], which makes one static
 //! [`ModuleParamAccess`] of each in a module `module_parameters` next to the invocation. They are
-//! integers with a default and, where wanted, a range, and they are read-only once the module runs:
-//! given to `modprobe` or, for built-in code, on the kernel command line as `module.name=value`,
-//! and shown in `/sys/module/<module>/parameters/` with mode 0444.
+//! integers with a default and, where wanted, a range: given to `modprobe` or, for built-in code, on
+//! the kernel command line as `module.name=value`, and shown in `/sys/module/<module>/parameters/`.
+//! There they can be read, with mode 0444, and written, with mode 0644, if they say what is to be
+//! done when they are.
 //!
 //! A value that is not a number, or is out of its range, is refused with `EINVAL` and a line in the
 //! log that says what was wrong with it. The module loader then gives up loading the module. For
@@ -24,15 +25,28 @@ use crate::{
     ffi::{c_char, c_int},
     print::{call_printk, format_strings},
     str::{BStr, CStr, RawFormatter},
+    sync::atomic::{Atomic, AtomicType, Relaxed},
     ThisModule,
 };
-use core::{
-    cell::UnsafeCell,
-    fmt::{self, Write},
-};
+use core::fmt::{self, Write};
 
 /// A type that a module parameter can have: [`i32`] or [`u32`].
-pub trait ModuleParam: Copy + PartialOrd + TryFrom<i64> + fmt::Display + Sync + 'static {}
+pub trait ModuleParam:
+    AtomicType + PartialOrd + TryFrom<i64> + fmt::Display + Send + Sync + 'static
+{
+    #[doc(hidden)]
+    fn load(from: &Atomic<Self>) -> Self;
+
+    #[doc(hidden)]
+    fn store(self, to: &Atomic<Self>);
+}
+
+/// What is done when a parameter has been written; in process context, without a lock. If it fails the
+/// parameter has its old value again, and whoever wrote it gets the error.
+///
+/// It is also called for what `modprobe` is given, before the module is there, and may be called after
+/// it has gone; for built-in code, at boot when nothing may sleep.
+pub type Written = fn() -> Result;
 
 /// A parameter of a module: its value and what it may be.
 ///
@@ -48,37 +62,33 @@ pub trait ModuleParam: Copy + PartialOrd + TryFrom<i64> + fmt::Display + Sync + 
 /// use kernel::{c_str, module_param::ModuleParamAccess};
 ///
 /// static WORKERS: ModuleParamAccess<i32> =
-///     ModuleParamAccess::<i32>::new(c_str!("workers"), b"example\0", 2, 0, 4);
+///     ModuleParamAccess::<i32>::new(c_str!("workers"), b"example\0", 2, 0, 4, None);
 ///
-/// // SAFETY: Nobody else knows it.
-/// let set = |text| unsafe { WORKERS.set(text) };
-/// assert_eq!(*WORKERS.value(), 2);
+/// let set = |text| WORKERS.set(text);
+/// assert_eq!(WORKERS.value(), 2);
 /// assert_eq!(set(c_str!("4\n")), Ok(()));
 /// assert_eq!(set(c_str!("5")), Err(EINVAL));
 /// assert_eq!(set(c_str!("-1")), Err(EINVAL));
 /// assert_eq!(set(c_str!("4294967296")), Err(EINVAL));
 /// assert_eq!(set(c_str!("many")), Err(EINVAL));
-/// assert_eq!(*WORKERS.value(), 4);
+/// assert_eq!(WORKERS.value(), 4);
 /// ```
 pub struct ModuleParamAccess<T: ModuleParam> {
-    value: UnsafeCell<T>,
+    value: Atomic<T>,
     min: T,
     max: T,
     name: &'static CStr,
     log_prefix: &'static [u8],
+    written: Option<Written>,
 }
-
-// SAFETY: The value is written only while nobody else uses it, by the contract of `set`.
-unsafe impl<T: ModuleParam> Sync for ModuleParamAccess<T> {}
 
 impl<T: ModuleParam> ModuleParamAccess<T> {
     /// Returns the value.
     ///
-    /// It does not change once the initialisation of the module has begun. Any context.
+    /// Unless it can be written, it does not change once the initialisation of the module has begun. Any context.
     #[inline]
-    pub fn value(&self) -> &T {
-        // SAFETY: By the contract of `set`, it is not written while there is the reference.
-        unsafe { &*self.value.get() }
+    pub fn value(&self) -> T {
+        T::load(&self.value)
     }
 
     /// Sets the value from a string, as the module loader does.
@@ -86,17 +96,12 @@ impl<T: ModuleParam> ModuleParamAccess<T> {
     /// # Errors
     ///
     /// `EINVAL`, after a message in the log, if the string is not a number within the range.
-    ///
-    /// # Safety
-    ///
-    /// Nobody else may use the value meanwhile, nor have a reference to it.
     #[doc(hidden)]
-    pub unsafe fn set(&self, text: &CStr) -> Result {
+    pub fn set(&self, text: &CStr) -> Result {
         match parse(text).map(T::try_from) {
             Ok(Ok(value)) if value >= self.min && value <= self.max => {
-                // SAFETY: By the safety requirements.
                 // INVARIANT: The value was just found to be within the range.
-                unsafe { *self.value.get() = value };
+                value.store(&self.value);
                 Ok(())
             }
             Err(e) if e != ERANGE => {
@@ -149,7 +154,16 @@ fn trim(text: &CStr) -> &BStr {
 
 macro_rules! impl_module_param {
     ($($type:ty),*) => {$(
-        impl ModuleParam for $type {}
+        impl ModuleParam for $type {
+            #[inline]
+            fn load(from: &Atomic<Self>) -> Self {
+                from.load(Relaxed)
+            }
+
+            fn store(self, to: &Atomic<Self>) {
+                to.store(self, Relaxed);
+            }
+        }
 
         impl ModuleParamAccess<$type> {
             /// Makes a parameter. `log_prefix` is the null-terminated name of the module.
@@ -162,6 +176,7 @@ macro_rules! impl_module_param {
                 default: $type,
                 min: $type,
                 max: $type,
+                written: Option<Written>,
             ) -> Self {
                 assert!(min <= default && default <= max, "the default is out of range");
                 assert!(
@@ -169,7 +184,7 @@ macro_rules! impl_module_param {
                     "the log prefix is not null-terminated"
                 );
                 // INVARIANT: Just checked.
-                Self { value: UnsafeCell::new(default), min, max, name, log_prefix }
+                Self { value: Atomic::new(default), min, max, name, log_prefix, written }
             }
         }
     )*}
@@ -193,18 +208,19 @@ impl KernelParam {
     /// Makes the table entry of `param`, which is to be placed in the section `__param`.
     ///
     /// `name` is the name of the parameter, with the name of the module and a dot before it if that
-    /// is built in.
+    /// is built in; `mode` is that of its file in sysfs.
     pub const fn new<T: ModuleParam>(
         name: &'static CStr,
         module: &'static ThisModule,
         param: &'static ModuleParamAccess<T>,
+        mode: u16,
     ) -> Self {
         // INVARIANT: `param` is `'static`, and `Ops<T>` is for it.
         Self(bindings::kernel_param {
             name: name.as_char_ptr(),
             mod_: module.as_ptr(),
             ops: &Ops::<T>::TABLE,
-            perm: 0o444,
+            perm: mode,
             level: -1,
             flags: 0,
             __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
@@ -213,6 +229,27 @@ impl KernelParam {
             },
         })
     }
+}
+
+/// Calls a function without the lock of the parameters of a module, or of built-in code: what that may wait for,
+/// others wait for who have the lock. Who writes in sysfs keeps the module there.
+///
+/// # Safety
+///
+/// The lock must be held, and `kp` be valid.
+unsafe fn without_lock(kp: *const bindings::kernel_param, function: Written) -> Result {
+    // SAFETY: By the safety requirements. Without sysfs there is no lock, and nobody writes.
+    #[cfg(CONFIG_SYSFS)]
+    unsafe {
+        bindings::kernel_param_unlock((*kp).mod_)
+    };
+    let result = function();
+    // SAFETY: As above.
+    #[cfg(CONFIG_SYSFS)]
+    unsafe {
+        bindings::kernel_param_lock((*kp).mod_)
+    };
+    result
 }
 
 /// The operations on a parameter of type `T`.
@@ -236,11 +273,12 @@ impl<T: ModuleParam> Ops<T> {
         unsafe { &*arg.cast::<ModuleParamAccess<T>>() }
     }
 
-    /// Called for `name=value` among the arguments of the module or of the kernel.
+    /// Called for `name=value` among the arguments of the module or of the kernel, and for what is written
+    /// in sysfs: under the lock of the module's parameters.
     ///
     /// # Safety
     ///
-    /// `val` must be null or a C string, `kp` as [`Self::param`] wants it, and the module not run yet.
+    /// `val` must be null or a C string, `kp` as [`Self::param`] wants it, and the lock be held.
     unsafe extern "C" fn set(val: *const c_char, kp: *const bindings::kernel_param) -> c_int {
         // SAFETY: The kernel passes an entry that refers to this table.
         let param = unsafe { Self::param(kp) };
@@ -251,9 +289,20 @@ impl<T: ModuleParam> Ops<T> {
             }
             // SAFETY: It is a C string by the safety requirements.
             let text = unsafe { CStr::from_char_ptr(val) };
-            // SAFETY: The kernel sets parameters one by one before the module runs and before sysfs shows
-            // them; with mode 0444 nobody sets them later.
-            unsafe { param.set(text) }?;
+            let old = param.value();
+            param.set(text)?;
+            let Some(written) = param.written else {
+                return Ok(0);
+            };
+            // SAFETY: The lock is held, by the safety requirements.
+            let result = unsafe { without_lock(kp, written) };
+            if result.is_err() {
+                old.store(&param.value);
+                // As it was.
+                // SAFETY: As above.
+                let _ = unsafe { without_lock(kp, written) };
+            }
+            result?;
             Ok(0)
         })
     }

@@ -10,7 +10,7 @@
 /// Not for the path of a connection.
 macro_rules! log {
     ($level:literal, $($arg:tt)+) => {
-        if *crate::module_parameters::enable_fastsocket_debug.value() >= $level {
+        if crate::module_parameters::enable_fastsocket_debug.value() >= $level {
             crate::core::log::line($level, format_args!($($arg)+));
         }
     };

@@ -180,7 +180,7 @@ impl Group {
         if self.none_is_loaded() {
             return None;
         }
-        let much = Stamp::from_us(*module_parameters::help_after_us.value());
+        let much = Stamp::from_us(module_parameters::help_after_us.value());
         let now = Stamp::now();
         let oldest = own.queue().oldest();
         if oldest.is_some() && own.has_compared(now, much) {

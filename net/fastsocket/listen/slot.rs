@@ -340,7 +340,7 @@ impl Slot {
         self.pace.taken.fetch_add(1, Relaxed);
         let (left, missed) = (self.pace.left.load(Relaxed), self.pace.missed.load(Relaxed));
         if left || missed {
-            let long = Stamp::from_us(*module_parameters::help_after_us.value());
+            let long = Stamp::from_us(module_parameters::help_after_us.value());
             let age = connection.age();
             if left {
                 self.pace.left.store(false, Relaxed);

@@ -103,7 +103,7 @@ pub(crate) enum Mode {
 impl Mode {
     /// What `enable_listen_spawn` says.
     pub(crate) fn get() -> Self {
-        match *crate::module_parameters::enable_listen_spawn.value() {
+        match crate::module_parameters::enable_listen_spawn.value() {
             0 => Self::Off,
             1 => Self::Bound,
             _ => Self::All,

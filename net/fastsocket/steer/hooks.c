@@ -363,12 +363,11 @@ EXPORT_SYMBOL_GPL(fastsocket_processed);
  * fastsocket_steer_register() - connect the module to the hooks.
  * @ops: what to call; must stay valid until fastsocket_steer_unregister()
  *	returns.
- * @uses: is @ops->used to be called?
  *
  * Context: process, may sleep.
  * Return: 0, or -EBUSY if a module is connected.
  */
-int fastsocket_steer_register(const struct fastsocket_steer_ops *ops, bool uses)
+int fastsocket_steer_register(const struct fastsocket_steer_ops *ops)
 {
 	if (cmpxchg(&fastsocket_ops, NULL, ops))
 		return -EBUSY;
@@ -377,11 +376,24 @@ int fastsocket_steer_register(const struct fastsocket_steer_ops *ops, bool uses)
 	static_call_update(fastsocket_steer_packet, ops->steer);
 	static_call_update(fastsocket_steer_used, ops->used);
 	static_branch_enable(&fastsocket_steer_enabled);
-	if (uses)
-		static_branch_enable(&fastsocket_used_enabled);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(fastsocket_steer_register);
+
+/**
+ * fastsocket_steer_learn() - is the module to be told where sockets are used?
+ * @uses: whether ops->used is called from now on.
+ *
+ * For the module that is connected. Context: process, may sleep.
+ */
+void fastsocket_steer_learn(bool uses)
+{
+	if (uses)
+		static_branch_enable(&fastsocket_used_enabled);
+	else
+		static_branch_disable(&fastsocket_used_enabled);
+}
+EXPORT_SYMBOL_GPL(fastsocket_steer_learn);
 
 /**
  * fastsocket_steer_unregister() - disconnect the module.

@@ -7,15 +7,20 @@
 //! Each packet that a device receives is shown to the rules, in order. The first one that has an opinion decides; if none
 //! has, RPS does as ever.
 //!
-//! This room has no lock.
+//! This room has no lock; which rules are asked is for one task at a time to change.
 
 use crate::{
     core::stats::{Counter, Stats},
-    module_parameters as p,
+    established, module_parameters as p,
 };
 use kernel::{
-    bindings, cpu::CpuId, cpumask::is_online, error::to_result, net::namespace::Namespace,
-    prelude::*, sync::rcu,
+    bindings,
+    cpu::CpuId,
+    cpumask::is_online,
+    error::to_result,
+    net::namespace::{self, Namespace},
+    prelude::*,
+    sync::rcu,
 };
 
 pub(crate) mod rcs;
@@ -47,14 +52,77 @@ pub(crate) type Rule =
 
 /// The rules, in the order in which they are asked, and whether they are.
 const RULES: &[(fn() -> bool, Rule)] = &[
-    (|| *p::enable_rps_framework.value() != 0, of_others),
-    (|| *p::enable_receive_flow_deliver.value() != 0, rfd::steer),
-    (|| *p::enable_receive_cpu_selection.value() != 0, rcs::steer),
+    (|| p::enable_rps_framework.value() != 0, of_others),
+    (|| p::enable_receive_flow_deliver.value() != 0, rfd::steer),
+    (|| p::enable_receive_cpu_selection.value() != 0, rcs::steer),
 ];
 
-/// Whether any rule is to be asked.
-pub(crate) fn is_on() -> bool {
-    RULES.iter().any(|(is_on, _)| is_on())
+/// Rules that are asked, and what they need, in the order in which it goes.
+pub(crate) struct Steering {
+    hooks: Option<Hooks>,
+    users: Option<Pin<KBox<namespace::Registration<rcs::Users>>>>,
+    delivering: Option<Delivering>,
+}
+
+/// What is there if active connections stay on their CPU, in the order in which it goes.
+struct Delivering {
+    _exhausted: Pin<KBox<namespace::Registration<rfd::Exhausted>>>,
+    _established: established::Registration,
+}
+
+impl Delivering {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            _established: established::Registration::new()?,
+            _exhausted: KBox::pin_init(namespace::Registration::new(), GFP_KERNEL)?,
+        })
+    }
+}
+
+impl Steering {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            hooks: None,
+            users: None,
+            delivering: None,
+        }
+    }
+
+    /// Asks the rules that the parameters say, and no others. Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`: what was to be switched on is not. `EBUSY` if others are connected.
+    pub(crate) fn update(&mut self) -> Result {
+        let delivers = p::enable_receive_flow_deliver.value() != 0;
+        let selects = p::enable_receive_cpu_selection.value() != 0;
+        let any = RULES.iter().any(|(is_on, _)| is_on());
+
+        if selects && self.users.is_none() {
+            let users = namespace::Registration::new();
+            self.users = Some(KBox::pin_init(users, GFP_KERNEL)?);
+        }
+        if delivers && self.delivering.is_none() {
+            self.delivering = Some(Delivering::new()?);
+        }
+        match &self.hooks {
+            None if any => self.hooks = Some(Hooks::new()?),
+            Some(_) if !any => self.hooks = None,
+            _ => {}
+        }
+        if let Some(hooks) = &self.hooks {
+            hooks.learn(selects);
+        }
+        // Who is in a rule that goes has what it looks at until RCU says.
+        if !selects {
+            self.users = None;
+        }
+        if !delivers {
+            self.delivering = None;
+        }
+        Ok(())
+    }
 }
 
 /// The rules of other modules.
@@ -113,23 +181,28 @@ static OPS: Ops = Ops(bindings::fastsocket_steer_ops {
 });
 
 /// The hooks being connected, until this is dropped.
-pub(crate) struct Registration(());
+struct Hooks(());
 
-impl Registration {
+impl Hooks {
     /// Connects the hooks. Process context; sleeps.
     ///
     /// # Errors
     ///
     /// `EBUSY` if others are connected.
-    pub(crate) fn new() -> Result<Self> {
-        let uses = *p::enable_receive_cpu_selection.value() != 0;
+    fn new() -> Result<Self> {
         // SAFETY: The operations are static, and are unregistered by the drop.
-        to_result(unsafe { bindings::fastsocket_steer_register(&OPS.0, uses) })?;
+        to_result(unsafe { bindings::fastsocket_steer_register(&OPS.0) })?;
         Ok(Self(()))
+    }
+
+    /// Whether it is told where sockets are used. Process context; sleeps.
+    fn learn(&self, uses: bool) {
+        // SAFETY: The operations are registered.
+        unsafe { bindings::fastsocket_steer_learn(uses) };
     }
 }
 
-impl Drop for Registration {
+impl Drop for Hooks {
     fn drop(&mut self) {
         // SAFETY: It was registered.
         unsafe { bindings::fastsocket_steer_unregister() };

@@ -35,6 +35,14 @@ int fs_param(const char *name)
 	return val;
 }
 
+int fs_set_param(const char *name, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), FS_PARAMS "%s", name);
+	return file_write(path, "%s", value);
+}
+
 static int run(const char *cmd)
 {
 	int ret = system(cmd);

@@ -127,6 +127,7 @@ int fs_reload_with(const char *params);
 int fs_unload(void);
 void fs_close_device(void);
 int fs_param(const char *name);
+int fs_set_param(const char *name, const char *value);
 int fs_ioctl(unsigned long cmd, struct fsocket_ioctl_arg *arg);
 
 struct fs_api {

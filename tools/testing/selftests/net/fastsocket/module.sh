@@ -28,21 +28,24 @@ trap cleanup EXIT
 
 # --- parameters ---
 
-check_value() # name value
+check_value() # name value mode
 {
 	check_eq "$1 is $2" "$2" "$(cat "$PARAMS/$1" 2>&1)"
-	check_eq "$1 can be read only" 444 "$(stat -c %a "$PARAMS/$1" 2>&1)"
+	check_eq "$1 has mode $3" "$3" "$(stat -c %a "$PARAMS/$1" 2>&1)"
 }
 
-STEERING="enable_receive_flow_deliver enable_receive_cpu_selection enable_rps_framework
-	enable_direct_tcp"
+RULES="enable_receive_flow_deliver enable_receive_cpu_selection enable_rps_framework"
 UNBUILT="enable_fast_epoll enable_skb_pool enable_socket_pool_size"
 
 check "loads" load
-check_value enable_listen_spawn 2
-check_value enable_fastsocket_debug 3
-for p in $STEERING $UNBUILT; do
-	check_value "$p" 0
+check_value enable_listen_spawn 2 444
+check_value enable_fastsocket_debug 3 644
+check_value help_after_us 125 644
+for p in $RULES; do
+	check_value "$p" 0 644
+done
+for p in enable_direct_tcp $UNBUILT; do
+	check_value "$p" 0 444
 done
 check_not "a parameter cannot be written" \
 	sh -c "echo 1 >$PARAMS/enable_listen_spawn" 2>/dev/null
@@ -54,7 +57,7 @@ for v in 0 1 2; do
 	check_eq "enable_listen_spawn=$v is shown" $v "$(cat $PARAMS/enable_listen_spawn)"
 	unload
 done
-for p in $STEERING; do
+for p in $RULES enable_direct_tcp; do
 	check "$p=1 loads" load "$p=1"
 	check_eq "$p=1 is shown" 1 "$(cat "$PARAMS/$p")"
 	unload
@@ -97,7 +100,7 @@ refused enable_listen_spawn ""
 for v in -1 8; do
 	refused enable_fastsocket_debug "$v" ".*0.*7"
 done
-for p in $STEERING; do
+for p in $RULES enable_direct_tcp; do
 	refused "$p" 2 ".*0.*1"
 done
 

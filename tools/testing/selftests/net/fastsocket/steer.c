@@ -7,6 +7,8 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/ioctl.h>
 
 #include "lib.h"
@@ -272,19 +274,6 @@ FS_TEST(delivery, of_nobody_else)
 	EXPECT_EQ(before, stat_total("steer_stat", "delivered"));
 }
 
-FS_TEST(delivery, without_the_cpu)
-{
-	int fd;
-
-	FS_NEED_CPUS(3);
-	if (variant->tag)
-		SKIP(return, "it is the same with a VLAN");
-	fd = answered(&self->lan, cpu_id(2), 0);
-	ASSERT_LE(0, fd);
-	EXPECT_EQ(0, ask_without(fd, cpu_id(2)));
-	close(fd);
-}
-
 FIXTURE(selection) {
 	struct lan lan;
 };
@@ -377,12 +366,38 @@ FS_TEST(selection, in_order)
 	close(fd);
 }
 
-FS_TEST(selection, without_the_cpu)
-{
-	int fd;
+/* The CPU that is to process them may go. */
+FIXTURE(unplugged) {
+	struct lan lan;
+};
 
+FIXTURE_VARIANT(unplugged) {
+	const char *param;
+	enum fam fam;
+};
+
+FIXTURE_VARIANT_ADD(unplugged, delivery_v4) { "enable_receive_flow_deliver=1", V4 };
+FIXTURE_VARIANT_ADD(unplugged, delivery_v6) { "enable_receive_flow_deliver=1", V6 };
+FIXTURE_VARIANT_ADD(unplugged, selection_v4) { "enable_receive_cpu_selection=1", V4 };
+FIXTURE_VARIANT_ADD(unplugged, selection_v6) { "enable_receive_cpu_selection=1", V6 };
+
+FIXTURE_SETUP(unplugged)
+{
 	FS_NEED_CPUS(3);
-	fd = answered(&self->lan, cpu_id(2), 0);
+	if (fs_load_with(variant->param))
+		FS_SKIP("fastsocket with %s", variant->param);
+	ASSERT_EQ(0, lan_open(&self->lan, variant->fam, NO_TAG));
+}
+
+FIXTURE_TEARDOWN(unplugged)
+{
+	lan_close(&self->lan);
+}
+
+FS_TEST(unplugged, packets_come)
+{
+	int fd = answered(&self->lan, cpu_id(2), 0);
+
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(cpu_id(2), get_int(fd, SOL_SOCKET, SO_INCOMING_CPU));
 	EXPECT_EQ(0, ask_without(fd, cpu_id(2)));
@@ -462,6 +477,185 @@ FS_TEST(rule, may_be_wrong)
 	EXPECT_EQ(0, ask(fd));
 	EXPECT_EQ(cpu_id(1), get_int(fd, SOL_SOCKET, SO_INCOMING_CPU));
 	close(fd);
+}
+
+/* Rules are switched on and off while the module runs. */
+FIXTURE(switching) {
+	struct lan lan;
+};
+
+FIXTURE_VARIANT(switching) {
+	enum fam fam;
+};
+
+FIXTURE_VARIANT_ADD(switching, v4) { V4 };
+FIXTURE_VARIANT_ADD(switching, v6) { V6 };
+
+static const char *const switches[] = {
+	"enable_receive_flow_deliver", "enable_receive_cpu_selection", "enable_rps_framework",
+};
+
+static int switch_to(int which, bool on)
+{
+	return fs_set_param(switches[which], on ? "1" : "0");
+}
+
+FIXTURE_SETUP(switching)
+{
+	unsigned int i;
+
+	if (fs_reload_with(""))
+		FS_SKIP("fastsocket");
+	for (i = 0; i < ARRAY_SIZE(switches); i++)
+		ASSERT_EQ(0, switch_to(i, false));
+	FS_NEED_CPUS(2);
+	ASSERT_EQ(0, lan_open(&self->lan, variant->fam, NO_TAG));
+}
+
+FIXTURE_TEARDOWN(switching)
+{
+	lan_close(&self->lan);
+}
+
+/* Do the answers come to a CPU? One may have been on its way. */
+static bool come_to(int fd, int cpu)
+{
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		if (get_int(fd, SOL_SOCKET, SO_INCOMING_CPU) == cpu)
+			return true;
+		if (ask(fd))
+			return false;
+	}
+	return false;
+}
+
+/* Connections that began before go on, wherever their packets go now. */
+FS_TEST(switching, opens_where_it_is_on)
+{
+	int i, fd, before = answered(&self->lan, cpu_id(0), 0);
+
+	ASSERT_LE(0, before);
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, switch_to(0, i % 2));
+		fd = answered(&self->lan, cpu_id(0), 0);
+		ASSERT_LE(0, fd);
+		/* The server is on the other one. */
+		EXPECT_TRUE(come_to(fd, cpu_id(!(i % 2))));
+		EXPECT_EQ(0, ask(before));
+		close(before);
+		before = fd;
+	}
+	close(before);
+}
+
+FS_TEST(switching, uses_where_it_is_on)
+{
+	int i, fd = answered(&self->lan, cpu_id(0), 0);
+
+	ASSERT_LE(0, fd);
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, switch_to(1, i % 2));
+		ASSERT_EQ(0, ask(fd));
+		EXPECT_TRUE(come_to(fd, cpu_id(!(i % 2))));
+	}
+	close(fd);
+}
+
+/* A client that asks again and again, from everywhere, and has failed if it ends. */
+static void ask_on(const struct lan *lan, int n, atomic_int *asked)
+{
+	int i, j, fd;
+
+	for (i = n; ; i++) {
+		fd = answered(lan, cpu_id(i % cpu_count()), 0);
+		for (j = 0; j < 5; j++) {
+			if (fd < 0 || pin_to(cpu_id(j % cpu_count())) || ask(fd))
+				_exit(1);
+			atomic_fetch_add(asked, 1);
+		}
+		close(fd);
+	}
+}
+
+FS_TEST(switching, under_load)
+{
+	atomic_int *asked = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int i, j, before;
+	pid_t pid[4];
+
+	ASSERT_NE(MAP_FAILED, (void *)asked);
+	for (i = 0; i < 4; i++) {
+		pid[i] = fork_child();
+		ASSERT_LE(0, pid[i]);
+		if (!pid[i])
+			ask_on(&self->lan, i, &asked[i]);
+	}
+	for (i = 0; i < 6; i++) {
+		EXPECT_EQ(0, switch_to(i % 3, i < 3));
+		/* Each gets on, with a connection of before and with the next one. */
+		for (j = 0; j < 4; j++) {
+			before = asked[j];
+			ASSERT_TRUE(WAIT_FOR(asked[j] >= before + 6));
+		}
+	}
+	for (i = 0; i < 4; i++) {
+		/* It has not ended by itself. */
+		kill(pid[i], SIGKILL);
+		EXPECT_EQ(128 + SIGKILL, reap(pid[i]));
+	}
+}
+
+FIXTURE(parameters) {
+};
+
+FIXTURE_SETUP(parameters)
+{
+	if (fs_reload_with(""))
+		FS_SKIP("fastsocket");
+}
+
+FIXTURE_TEARDOWN(parameters)
+{
+}
+
+FS_TEST(parameters, only_by_numbers_in_range)
+{
+	static const char *const not[] = { "2", "-1", "x", "1x", "99999999999" };
+	unsigned int i, j;
+	char path[128];
+	struct stat st;
+	int before;
+
+	for (i = 0; i < ARRAY_SIZE(switches); i++) {
+		before = fs_param(switches[i]);
+		for (j = 0; j < ARRAY_SIZE(not); j++)
+			EXPECT_EQ(-EINVAL, fs_set_param(switches[i], not[j]));
+		EXPECT_EQ(before, fs_param(switches[i]));
+		snprintf(path, sizeof(path), FS_PARAMS "%s", switches[i]);
+		ASSERT_EQ(0, stat(path, &st));
+		EXPECT_EQ(0644, st.st_mode & 0777);
+	}
+	ASSERT_EQ(0, stat(FS_PARAMS "enable_listen_spawn", &st));
+	EXPECT_EQ(0444, st.st_mode & 0777);
+}
+
+/* Who writes while the module comes or goes has written, or not. */
+FS_TEST(parameters, while_it_comes_and_goes)
+{
+	pid_t pid = fork_child();
+	int i;
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		for (i = 0; ; i++)
+			switch_to(i % 3, i / 3 % 2);
+	}
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, fs_reload_with(""));
+	kill(pid, SIGKILL);
+	EXPECT_EQ(128 + SIGKILL, reap(pid));
 }
 
 TEST_HARNESS_MAIN
