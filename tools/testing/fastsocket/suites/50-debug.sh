@@ -36,7 +36,7 @@ mapfile -t tests < <(list_selftests | grep -Fxv -e numbers -e locality -e optin.
 if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then
 	guests=(4 8)
 	debug 4 "${tests[@]}"
-	debug 8 steal storm
+	debug 8 rfd steal storm
 else
 	guests=(2)
 	debug 2 "${tests[@]}"
