@@ -33,8 +33,8 @@ kselftests() {
 		parameters="enable_receive_flow_deliver=1 enable_receive_cpu_selection=1" ;;
 	# nginx has fewer workers than there are CPUs, and clients roam for a minute; a soak has time for that.
 	8)
-		run=("${by_cpus[@]}")
-		[ "${FASTSOCKET_SOAK:-}" != 1 ] || run+=(nginx.sh rfd)
+		mapfile -t run < <(printf '%s\n' "${by_cpus[@]}" | grep -Fxv -e locality -e reuseport)
+		[ "${FASTSOCKET_SOAK:-}" != 1 ] || run=("${by_cpus[@]}" nginx.sh rfd)
 		;;
 	esac
 	start "kselftest-$cpus" -k vm -c "$cpus" -m "$(soak 2G 6G)" -t "$(soak 1800 7200)" -- LOAD=1 LIMIT="$(soak 900 3600)" \

@@ -30,7 +30,7 @@ debug() {
 # numbers.c compares are times of a kernel without checks, and on one with checks softirqs are so slow that ksoftirqd
 # has them, and locality.c finds workers elsewhere. A soak has time for those that take long, and go where
 # others go.
-for_soaks=(label.sh mark module.sh nginx.sh reject strand trace.sh)
+for_soaks=(bind label.sh mark module.sh nginx.sh placement reject strand trace.sh)
 [ "${FASTSOCKET_SOAK:-}" != 1 ] || for_soaks=()
 mapfile -t tests < <(list_selftests | grep -Fxv -e numbers -e locality -e optin.sh "${for_soaks[@]/#/-e}")
 if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then
