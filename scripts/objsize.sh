@@ -19,7 +19,7 @@ stock=$BUILD/stock
 # The objects of the C files that a patch changes, and of those that use a changed inline function.
 objects() {
 	{
-		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c' 'kernel/*.c' 'fs/*.c'
+		git -C "$SRC" diff --name-only base HEAD -- 'net/*.c' 'kernel/*.c' 'fs/*.c' 'security/*.c'
 		git -C "$SRC" grep -lE '\<(tcp_synq_overflow|cookie_init_sequence|tcp_listendrop|reqsk_put|reqsk_free|inet_csk_listen_poll|inet_csk_reqsk_queue_(added|removed|len|young|is_full))\(' base -- 'net/*.c' | sed 's/^base://'
 	} | sed 's/c$/o/' | sort -u | while read -r o; do [ ! -e "$new/$o" ] || echo "$o"; done
 }
@@ -33,7 +33,7 @@ functions() {
 			/Section .*__jump_table/ { on = 1; next } /^  }/ { on = 0 }
 			on { n++ }
 			on && n % 3 == 1 { at = $3 " " tolower(substr($4, 3)) }
-			on && n % 3 == 0 && $3 ~ /^fastsocket_(listen|placement|control)_enabled$/ { print "BRANCH", at }'
+			on && n % 3 == 0 && $3 ~ /^fastsocket_[a-z]+_enabled$/ { print "BRANCH", at }'
 		llvm-nm-19 --print-size --radix=d --defined-only "$1" | awk 'NF == 4 && $3 ~ /[tT]/ { print "SIZE", $4, $2 + 0 }'
 		llvm-objdump-19 -d -r --no-show-raw-insn "$1"
 	} | awk '
@@ -105,7 +105,8 @@ rule
 echo
 echo "Added, built in (net/fastsocket, llvm-size-19):"
 echo
-llvm-size-19 "$new"/net/fastsocket/{listen/{hooks,listener,wait,trace},placement/task,control/{hooks,process,syscall}}.o | sed "s,$new/,,; s/^/  /"
+# What is in rooms is C.
+llvm-size-19 "$new"/net/fastsocket/*/*.o | sed "s,$new/,,; s/^/  /"
 echo
 echo "Structures: bytes, stock and patched; for the groups of struct tcp_sock, where they begin:"
 echo
