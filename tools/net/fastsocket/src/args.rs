@@ -3,8 +3,10 @@
 //! The command line.
 
 use crate::address::Address;
+use crate::nic::cpus::Cpus;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Accept queues on every CPU, for programs that know nothing of them.
 #[derive(Debug, Parser)]
@@ -25,6 +27,7 @@ pub(crate) enum Command {
     /// Take marks back; sockets that listen already keep their queues
     Unmark(AddressArgs),
     Marks(MarksArgs),
+    Nic(NicArgs),
 }
 
 /// Run a program, and give accept queues on every CPU to its TCP sockets.
@@ -66,6 +69,51 @@ pub(crate) struct MarksArgs {
     /// As a JSON array
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Have a network card spread its packets, one queue to one CPU.
+///
+/// As many queues as CPUs, or as the card has; the IRQ of each to a CPU of its
+/// own; a CPU sends by its own queue. Where there are fewer queues than CPUs,
+/// each queue has a share of them, over which RPS spreads what it receives.
+/// What was set before is kept in /run/fastsocket for --undo.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NicArgs {
+    /// The network device
+    #[arg(value_name = "IFACE")]
+    pub(crate) device: String,
+
+    /// The CPUs to use, such as 0-3,8, in the order of queues [default: those
+    /// that are online, and those of the card's node first if there are fewer
+    /// queues]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpus: Option<Cpus>,
+
+    /// Have the card wait so many microseconds for more packets before it
+    /// sends an IRQ, and not decide that by itself
+    #[arg(long, value_name = "USECS")]
+    pub(crate) coalesce: Option<u32>,
+
+    /// Put rules into the card by which packets of active connections go to the
+    /// CPU that their port names (enable_receive_flow_deliver=1)
+    #[arg(long)]
+    pub(crate) ntuple: bool,
+
+    /// Restore what was there before the first run
+    #[arg(long, conflicts_with_all = ["cpus", "coalesce", "ntuple"])]
+    pub(crate) undo: bool,
+
+    /// Print the commands that would do it, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// What was done, or would be, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Where /sys, /proc and /run are; for tests, and without a driver to ask
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) root: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -118,6 +166,11 @@ mod tests {
             "fastsocket unmark",
             "fastsocket mark 80 localhost:80",
             "fastsocket marks 80",
+            "fastsocket nic",
+            "fastsocket nic eth0 eth1",
+            "fastsocket nic eth0 --cpus 3-1",
+            "fastsocket nic eth0 --coalesce -1",
+            "fastsocket nic eth0 --undo --ntuple",
             "fastsocket status",
         ] {
             assert!(parse(line).is_err(), "{line}");

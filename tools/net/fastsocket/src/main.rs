@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `fastsocket`: the administrator's side of `/dev/fastsocket`.
+//! `fastsocket`: the administrator's side of `/dev/fastsocket`, and of network cards.
 //!
 //! Each subcommand has a file in `commands`, and its arguments in `args.rs`.
 //! Everything unsafe is in `sys.rs`.
@@ -9,12 +9,16 @@ mod address;
 mod args;
 mod commands;
 mod device;
+mod nic;
 mod processes;
 mod sys;
+#[cfg(test)]
+#[path = "../tests/common/tree.rs"]
+mod tree;
 
 use args::{Args, Command};
 use clap::Parser;
-use commands::{mark, marks, run};
+use commands::{mark, marks, nic as card, run};
 use std::process::ExitCode;
 
 /// The status of a command line that cannot be understood.
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
         Command::Mark(args) => mark::mark(&args.addresses),
         Command::Unmark(args) => mark::unmark(&args.addresses),
         Command::Marks(args) => marks::marks(&args),
+        Command::Nic(args) => card::nic(&args),
     }
 }
 

@@ -3,7 +3,7 @@
 //! What the standard library does not have. Everything unsafe is here.
 
 use fsocket_sys::IoctlArg;
-use std::ffi::{c_int, CStr, CString, OsStr, OsString};
+use std::ffi::{c_char, c_int, CStr, CString, OsStr, OsString};
 use std::io;
 use std::mem::{size_of, zeroed, MaybeUninit};
 use std::net::SocketAddr;
@@ -294,4 +294,74 @@ pub(crate) fn kill(pid: Pid, signal: c_int) {
 pub(crate) fn group(pid: Pid) -> Pid {
     // SAFETY: an integer.
     unsafe { libc::getpgid(pid) }
+}
+
+/// The number of a network device of this network namespace.
+pub(crate) fn interface_index(device: &str) -> io::Result<u32> {
+    let name = CString::new(device)?;
+    // SAFETY: a string that ends in 0.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// What a network device's driver is asked. C header: `linux/ethtool.h`.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum EthtoolCommand {
+    GetCoalesce = 0x0e,
+    SetCoalesce = 0x0f,
+    GetStrings = 0x1b,
+    CountRules = 0x2e,
+    GetRule = 0x2f,
+    ListRules = 0x30,
+    DeleteRule = 0x31,
+    InsertRule = 0x32,
+    GetSetInfo = 0x37,
+    GetFeatures = 0x3a,
+    GetChannels = 0x3c,
+    SetChannels = 0x3d,
+}
+
+impl EthtoolCommand {
+    /// How many words the kernel reads or writes at most, of a command whose first ones are these.
+    fn words(self, words: &[u32]) -> Option<usize> {
+        let word = |at: usize| words.get(at).map(|word| *word as usize);
+        Some(match self {
+            Self::GetChannels | Self::SetChannels => 9,
+            Self::GetCoalesce | Self::SetCoalesce => 23,
+            // A number for each set that is asked for.
+            Self::GetSetInfo => 4 + (word(2)?.count_ones() + word(3)?.count_ones()) as usize,
+            // None if there is another number of strings, but all if 0 is said.
+            Self::GetStrings => 3 + 8 * word(2).filter(|count| *count > 0)?,
+            Self::GetFeatures => 2 + 4 * word(1)?,
+            Self::ListRules => 48 + word(46)?,
+            Self::CountRules | Self::GetRule | Self::DeleteRule | Self::InsertRule => 48,
+        })
+    }
+}
+
+/// Asks the driver of a device in the network namespace of `socket`, with the words of the command's
+/// structure, of which the first is filled in. `EINVAL` if they are too few.
+pub(crate) fn ethtool(
+    socket: BorrowedFd<'_>,
+    device: &str,
+    command: EthtoolCommand,
+    words: &mut [u32],
+) -> io::Result<()> {
+    let enough = command.words(words).is_some_and(|all| all <= words.len());
+    if !enough || device.len() >= libc::IFNAMSIZ {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    words[0] = command as u32;
+    // SAFETY: zeros are a valid request.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from as c_char;
+    }
+    request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+    // SAFETY: the name ends in 0, and there are as many words as the command is about.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) })
+        .map(|_| ())
 }

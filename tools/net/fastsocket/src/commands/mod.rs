@@ -4,4 +4,5 @@
 
 pub(crate) mod mark;
 pub(crate) mod marks;
+pub(crate) mod nic;
 pub(crate) mod run;
