@@ -26,13 +26,13 @@ debug() {
 		"$TESTING/run-selftests.sh" "$BUILD/selftests/fastsocket" "$@"
 }
 
-# What optin.sh starts takes minutes to get going here; mark.c has the part of the kernel. What
-# numbers.c compares are times of a kernel without checks, and on one with checks softirqs are so slow that ksoftirqd
+# What optin.sh starts takes minutes to get going here; mark.c has the part of the kernel. nic.sh sets what is the stock
+# kernel's. What numbers.c compares are times of a kernel without checks, and on one with checks softirqs are so slow that ksoftirqd
 # has them, and locality.c finds workers elsewhere. A soak has time for those that take long, and go where
 # others go.
 for_soaks=(bind label.sh mark module.sh nginx.sh placement reject strand trace.sh)
 [ "${FASTSOCKET_SOAK:-}" != 1 ] || for_soaks=()
-mapfile -t tests < <(list_selftests | grep -Fxv -e numbers -e locality -e optin.sh "${for_soaks[@]/#/-e}")
+mapfile -t tests < <(list_selftests | grep -Fxv -e numbers -e locality -e nic.sh -e optin.sh "${for_soaks[@]/#/-e}")
 if [ "${FASTSOCKET_SOAK:-}" = 1 ]; then
 	guests=(4 8)
 	debug 4 "${tests[@]}"
