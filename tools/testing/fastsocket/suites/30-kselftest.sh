@@ -33,7 +33,7 @@ kselftests() {
 		parameters="enable_receive_flow_deliver=1 enable_receive_cpu_selection=1" ;;
 	# nginx has fewer workers than there are CPUs, and clients roam for a minute; a soak has time for that.
 	8)
-		mapfile -t run < <(printf '%s\n' "${by_cpus[@]}" | grep -Fxv -e locality -e reuseport)
+		mapfile -t run < <(printf '%s\n' "${by_cpus[@]}" | grep -Fxv -e locality -e placement -e reuseport)
 		[ "${FASTSOCKET_SOAK:-}" != 1 ] || run=("${by_cpus[@]}" nginx.sh rfd)
 		;;
 	esac
