@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# `fastsocket nic`: what it sets on a veth device, and on a virtio card with several
-# queues if there is one, and that all is as before when it is undone.
+# `fastsocket nic`: what it sets on a veth device, and that all is as before when it is
+# undone. What it does to a card is tested with a fake one, in tools/net/fastsocket.
 
 # shellcheck disable=SC2317
 # shellcheck source=lib.sh
@@ -17,11 +17,10 @@ STATE=/run/fastsocket/nic-
 [ "$(nproc)" -gt 1 ] || skip_all "a second CPU"
 ip netns add "$NS" || skip_all "network namespaces"
 
-card='' dir=$(mktemp -d)
+dir=$(mktemp -d)
 cleanup()
 {
 	[ ! -e "$STATE$DEV.json" ] || ns "$fastsocket" nic "$DEV" --undo
-	[ -z "$card" ] || [ ! -e "$STATE$card.json" ] || "$fastsocket" nic "$card" --undo
 	ip netns del "$NS"
 	rm -r "$dir"
 }
@@ -33,7 +32,6 @@ install -m 755 "$BUILT/fastsocket" "$dir/"
 fastsocket=$dir/fastsocket
 
 ns() { ip netns exec "$NS" "$@"; }
-nic() { "$fastsocket" nic "$@" >"$dir/out" 2>"$dir/err"; }
 ns_nic() { ns "$fastsocket" nic "$@" >"$dir/out" 2>"$dir/err"; }
 as_nobody()
 {
@@ -50,22 +48,9 @@ refuses() # text command...
 	[ $? = 1 ] && [ "$(wc -l <"$dir/err")" = 1 ] && grep -qF -- "$text" "$dir/err"
 }
 prints() { grep -qxF -- "$1" "$dir/out"; }
-cpu_mask() { printf '%x' $((1 << $1)); }
-# Without zeros in front, of which the kernel writes as many as there are CPUs.
-mask_in() { sed 's/^0*\(.\)/\1/' "$1"; }
 
-# Of a device in the namespace, and of a card: all that the command may set.
+# All that the command may set.
 veth_is() { ns sh -c "grep . /sys/class/net/$DEV/queues/*/*_cpus" 2>/dev/null; }
-irq_of() { basename "$(dirname "$(ls -d /proc/irq/*/"$1")")"; }
-card_is()
-{
-	local irq
-
-	grep . /sys/class/net/"$card"/queues/*/*_cpus
-	for irq in /sys/class/net/"$card"/device/../msi_irqs/*; do
-		grep -H . "/proc/irq/${irq##*/}/smp_affinity_list"
-	done
-}
 
 ip -n "$NS" link add "$DEV" type veth peer name peer || skip_all "veth"
 all=$(printf '%x' $(((1 << $(nproc)) - 1)))
@@ -99,48 +84,5 @@ if command -v setpriv >/dev/null; then
 else
 	skip "a user"
 fi
-
-for device in /sys/class/net/*; do
-	[ "$(basename "$(readlink "$device/device/driver")")" = virtio_net ] || continue
-	[ ! -e "$device/queues/rx-1" ] || card=${device##*/}
-done
-if [ -z "$card" ]; then
-	skip "a virtio card with several queues"
-	finish
-fi
-
-queues=$(find "/sys/class/net/$card/queues" -name 'rx-*' | wc -l)
-[ "$queues" -le "$(nproc)" ] || queues=$(nproc)
-virtio=$(basename "$(readlink -f "/sys/class/net/$card/device")")
-# The queues have CPUs of their own only if there are enough.
-own() { [ "$queues" = "$(nproc)" ]; }
-each_queue_has_its_cpu()
-{
-	local i queue=/sys/class/net/$card/queues
-
-	for ((i = 0; i < queues; i++)); do
-		[ "$(cat "/proc/irq/$(irq_of "$virtio-input.$i")/smp_affinity_list")" = "$i" ] || return
-		[ "$(cat "/proc/irq/$(irq_of "$virtio-output.$i")/smp_affinity_list")" = "$i" ] || return
-		! own || [ "$(mask_in "$queue/tx-$i/xps_cpus")" = "$(cpu_mask "$i")" ] || return
-		! own || [ "$(mask_in "$queue/rx-$i/rps_cpus")" = 0 ] || return
-	done
-}
-
-before=$(card_is)
-check "card: a dry run" nic "$card" --dry-run
-check_eq "card: changes nothing" "$before" "$(card_is)"
-check "card: a run" nic "$card"
-check "card: each queue has its CPU" each_queue_has_its_cpu
-check "card: on one CPU" nic "$card" --cpus 1
-check_not "card: it has one queue" test -e "/sys/class/net/$card/queues/rx-1"
-check_eq "card: whose IRQ goes there" 1 \
-	"$(cat "/proc/irq/$(irq_of "$virtio-input.0")/smp_affinity_list")"
-check "card: it is undone" nic "$card" --undo
-check_eq "card: all is as before" "$before" "$(card_is)"
-
-# It is QEMU's, which does not have this: the number of queues is changed before.
-check "card: what fails half-way" refuses "is undone" nic "$card" --cpus 0 --coalesce 50
-check_eq "card: leaves all as before" "$before" "$(card_is)"
-check_not "card: and keeps nothing" test -e "$STATE$card.json"
 
 finish
