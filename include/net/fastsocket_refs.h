@@ -34,12 +34,14 @@ enum fastsocket_counter {
  * @give: gives references, and returns how many to put back to the counter.
  * @settle: returns all that is in stock, to be put back to the counter.
  *
- * All are called in any context, under RCU, with a namespace that is kept
- * until they return.
+ * All are called in any context, with a namespace that is kept until they
+ * return; the first two on @cpu, without preemption, and the last under RCU.
  */
 struct fastsocket_refs_ops {
-	u32 (*take)(struct net *net, enum fastsocket_counter counter, bool resumes);
-	u32 (*give)(struct net *net, enum fastsocket_counter counter, u32 number);
+	u32 (*take)(struct net *net, enum fastsocket_counter counter, bool resumes,
+		    unsigned int cpu);
+	u32 (*give)(struct net *net, enum fastsocket_counter counter, u32 number,
+		    unsigned int cpu);
 	u32 (*settle)(struct net *net, enum fastsocket_counter counter);
 };
 

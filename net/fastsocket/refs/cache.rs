@@ -23,6 +23,12 @@ const BATCH: u32 = 32;
 /// How many it keeps at most.
 const MOST: u32 = 2 * BATCH;
 
+/// How many a CPU keeps of too many, and how many it does not. Seldom called.
+#[cold]
+fn too_many(sum: u32) -> (u32, u32) {
+    (BATCH, sum.saturating_sub(BATCH))
+}
+
 /// Where each CPU has its stock.
 pub(crate) trait Cells {
     /// Names a CPU.
@@ -95,9 +101,9 @@ impl<C: Cells> Cache<C> {
         let mut stock = cell.load(Ordering::Relaxed);
         let surplus = loop {
             let sum = stock.saturating_add(number);
-            let keep = if sum > MOST { BATCH } else { sum };
+            let (keep, surplus) = if sum > MOST { too_many(sum) } else { (sum, 0) };
             match cell.compare_exchange(stock, keep, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break sum.saturating_sub(keep),
+                Ok(_) => break surplus,
                 Err(now) => stock = now,
             }
         };

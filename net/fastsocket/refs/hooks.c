@@ -23,13 +23,13 @@ EXPORT_SYMBOL_GPL(fastsocket_refs_enabled);
 static const struct fastsocket_refs_ops *fastsocket_ops;
 
 static u32 fastsocket_no_take(struct net *net, enum fastsocket_counter counter,
-			      bool resumes)
+			      bool resumes, unsigned int cpu)
 {
 	return 1;
 }
 
 static u32 fastsocket_no_give(struct net *net, enum fastsocket_counter counter,
-			      u32 number)
+			      u32 number, unsigned int cpu)
 {
 	return number;
 }
@@ -67,32 +67,40 @@ void fastsocket_put_refs(struct net *net, enum fastsocket_counter counter, u32 n
 }
 EXPORT_SYMBOL_GPL(fastsocket_put_refs);
 
-/* While the static key is being switched on, a task may not be asked when it leaves. */
-static bool fastsocket_on;
+static noinline void fastsocket_get_refs(struct net *net, enum fastsocket_counter counter,
+					 u32 number)
+{
+	/* First here, so that what is in stock has been counted. */
+	refcount_add(number, fastsocket_count(net, counter));
+	if (number > 1)
+		fastsocket_put_refs(net, counter,
+				    static_call(fastsocket_refs_give)(net, counter, number - 1,
+								      smp_processor_id()));
+}
+
+/* Without preemption the module stays, and so does the task on its CPU. */
 
 void __fastsocket_get_ref(struct net *net, enum fastsocket_counter counter, bool resumes)
 {
 	u32 number;
 
-	rcu_read_lock();
-	resumes = resumes && READ_ONCE(fastsocket_on);
-	number = static_call(fastsocket_refs_take)(net, counter, resumes);
-	/* First here, so that what is in stock has been counted. */
-	if (number)
-		refcount_add(number, fastsocket_count(net, counter));
-	if (number > 1)
-		fastsocket_put_refs(net, counter,
-				    static_call(fastsocket_refs_give)(net, counter, number - 1));
-	rcu_read_unlock();
+	preempt_disable();
+	number = static_call(fastsocket_refs_take)(net, counter, resumes, smp_processor_id());
+	if (unlikely(number))
+		fastsocket_get_refs(net, counter, number);
+	preempt_enable();
 }
 
 void __fastsocket_put_ref(struct net *net, enum fastsocket_counter counter)
 {
+	u32 number;
+
 	/* What was given is not ours any more, and may have been the last. */
-	rcu_read_lock();
-	fastsocket_put_refs(net, counter,
-			    static_call(fastsocket_refs_give)(net, counter, 1));
-	rcu_read_unlock();
+	preempt_disable();
+	number = static_call(fastsocket_refs_give)(net, counter, 1, smp_processor_id());
+	if (unlikely(number))
+		fastsocket_put_refs(net, counter, number);
+	preempt_enable();
 }
 
 void __fastsocket_settle(struct net *net, enum fastsocket_counter counter)
@@ -146,12 +154,12 @@ int fastsocket_refs_register(const struct fastsocket_refs_ops *ops)
 {
 	if (cmpxchg(&fastsocket_ops, NULL, ops))
 		return -EBUSY;
-	static_call_update(fastsocket_refs_take, ops->take);
-	static_call_update(fastsocket_refs_give, ops->give);
 	static_call_update(fastsocket_refs_settle, ops->settle);
+	static_call_update(fastsocket_refs_give, ops->give);
 	static_branch_enable(&fastsocket_refs_enabled);
 	fastsocket_keep_label();
-	WRITE_ONCE(fastsocket_on, true);
+	/* The last: nothing is in stock until all who leave a namespace are asked. */
+	static_call_update(fastsocket_refs_take, ops->take);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(fastsocket_refs_register);
@@ -166,9 +174,8 @@ EXPORT_SYMBOL_GPL(fastsocket_refs_register);
  */
 void fastsocket_refs_unregister(void)
 {
-	WRITE_ONCE(fastsocket_on, false);
-	static_branch_disable(&fastsocket_refs_enabled);
 	static_call_update(fastsocket_refs_take, fastsocket_no_take);
+	static_branch_disable(&fastsocket_refs_enabled);
 	static_call_update(fastsocket_refs_give, fastsocket_no_give);
 	static_call_update(fastsocket_refs_settle, fastsocket_no_settle);
 	WRITE_ONCE(fastsocket_ops, NULL);

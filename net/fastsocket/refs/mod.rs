@@ -161,22 +161,21 @@ impl Drop for Registration {
 ///
 /// # Safety
 ///
-/// The namespace must have a reference until this returns.
+/// To be called under RCU, or without preemption; the namespace must have a reference until this returns.
 #[inline]
 unsafe fn ask(
     net: *mut bindings::net,
     counter: bindings::fastsocket_counter,
+    cpu: CpuId,
     none: u32,
-    number: impl FnOnce(&Cache<SharedPerCpu<Stock>>, CpuId) -> u32,
+    number: impl FnOnce(&Cache<SharedPerCpu<Stock>>) -> u32,
 ) -> u32 {
-    let guard = rcu::Guard::new();
     // SAFETY: By the safety requirements.
-    let net = unsafe { Namespace::from_raw(net) };
+    let (net, guard) = unsafe { (Namespace::from_raw(net), rcu::Guard::assume()) };
     let Some(refs) = Refs::get(net, &guard) else {
         return none;
     };
-    let cpu = CpuId::current();
-    let number = number(refs.cache(counter), cpu);
+    let number = number(refs.cache(counter));
     if number != 0 {
         Stats::count(net, cpu, Counter::RefsShared, &guard);
     }
@@ -190,9 +189,12 @@ unsafe extern "C" fn take(
     net: *mut bindings::net,
     counter: bindings::fastsocket_counter,
     resumes: bool,
+    cpu: u32,
 ) -> u32 {
+    // SAFETY: It runs there.
+    let cpu = unsafe { CpuId::from_u32_unchecked(cpu) };
     // SAFETY: By the safety requirements.
-    unsafe { ask(net, counter, 1, |cache, cpu| cache.take(cpu, resumes)) }
+    unsafe { ask(net, counter, cpu, 1, |cache| cache.take(cpu, resumes)) }
 }
 
 /// # Safety
@@ -202,9 +204,12 @@ unsafe extern "C" fn give(
     net: *mut bindings::net,
     counter: bindings::fastsocket_counter,
     number: u32,
+    cpu: u32,
 ) -> u32 {
+    // SAFETY: It runs there.
+    let cpu = unsafe { CpuId::from_u32_unchecked(cpu) };
     // SAFETY: By the safety requirements.
-    unsafe { ask(net, counter, number, |cache, cpu| cache.give(cpu, number)) }
+    unsafe { ask(net, counter, cpu, number, |cache| cache.give(cpu, number)) }
 }
 
 /// # Safety
@@ -212,7 +217,7 @@ unsafe extern "C" fn give(
 /// As `fastsocket_refs_ops.settle`.
 unsafe extern "C" fn settle(net: *mut bindings::net, counter: bindings::fastsocket_counter) -> u32 {
     // SAFETY: By the safety requirements.
-    unsafe { ask(net, counter, 0, |cache, _| cache.settle()) }
+    unsafe { ask(net, counter, CpuId::current(), 0, Cache::settle) }
 }
 
 #[kernel::macros::kunit_tests(fastsocket_refs)]
