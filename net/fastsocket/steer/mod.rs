@@ -146,7 +146,8 @@ unsafe extern "C" fn steer(
     flow: *const Flow,
     rflow: *mut *mut bindings::rps_dev_flow,
 ) -> i32 {
-    let guard = rcu::Guard::new();
+    // SAFETY: It is called under RCU.
+    let guard = unsafe { rcu::Guard::assume() };
     // SAFETY: By the safety requirements; its namespace and the packet stay until this has returned.
     let (net, flow) = unsafe { (Namespace::from_raw(net.cast_mut()), &*flow) };
     let mut asked = RULES.iter().filter(|(is_on, _)| is_on());

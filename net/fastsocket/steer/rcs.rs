@@ -203,9 +203,8 @@ pub(super) fn steer<'a>(
 ///
 /// As `fastsocket_steer_ops.used`.
 pub(super) unsafe extern "C" fn used(net: *const bindings::net, key: u32) {
-    let guard = rcu::Guard::new();
-    // SAFETY: By the safety requirements.
-    let net = unsafe { Namespace::from_raw(net.cast_mut()) };
+    // SAFETY: By the safety requirements; it is called under RCU.
+    let (net, guard) = unsafe { (Namespace::from_raw(net.cast_mut()), rcu::Guard::assume()) };
     let now = entry(key, CpuId::current().as_u32());
     let entry = Users::get(net, &guard).and_then(|users| users.used(key));
     // Others read it.
