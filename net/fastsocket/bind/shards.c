@@ -80,16 +80,15 @@ static struct inet_bind_hashbucket *fastsocket_bhash(const struct fastsocket_sha
 
 /* --- the sockets at a shard -------------------------------------------- */
 
-bool __fastsocket_inherit_port(const struct sock *sk, struct sock *child)
+/* On its own, as other slow paths are: each child comes as far as who calls it. */
+static noinline bool fastsocket_add_owner(const struct fastsocket_shards *shards,
+					  struct sock *child)
 {
-	const struct fastsocket_slots *slots = fastsocket_slots_in_use(sk);
-	struct fastsocket_shards *shards;
 	struct fastsocket_shard *shard;
 	bool open;
 
-	shards = slots ? READ_ONCE(slots->shards) : NULL;
 	/* TPROXY gives a child another port than its listener's. */
-	if (!shards || shards->port != inet_sk(child)->inet_num)
+	if (shards->port != inet_sk(child)->inet_num)
 		return false;
 	shard = this_cpu_ptr(shards->shard);
 	spin_lock(&shard->lock);
@@ -101,6 +100,14 @@ bool __fastsocket_inherit_port(const struct sock *sk, struct sock *child)
 	}
 	spin_unlock(&shard->lock);
 	return open;
+}
+
+bool __fastsocket_inherit_port(const struct sock *sk, struct sock *child)
+{
+	const struct fastsocket_slots *slots = fastsocket_slots_in_use(sk);
+	const struct fastsocket_shards *shards = slots ? READ_ONCE(slots->shards) : NULL;
+
+	return shards && fastsocket_add_owner(shards, child);
 }
 
 /* A socket was taken out. Was it the last of all? */
@@ -261,7 +268,7 @@ static void fastsocket_open_shards(struct fastsocket_shards *shards)
 }
 
 /* Under the bhash lock; the last listener is bound until that is released. */
-static void fastsocket_close_shards(struct fastsocket_shards *shards)
+static noinline void fastsocket_close_shards(struct fastsocket_shards *shards)
 {
 	struct fastsocket_shard *shard;
 	int cpu;
