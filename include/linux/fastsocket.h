@@ -98,7 +98,9 @@ static inline bool fastsocket_places(void)
  */
 static inline bool fastsocket_wakes_here(const struct task_struct *task)
 {
-	return task->fastsocket_cpu && __fastsocket_wakes_here(task);
+	return task->fastsocket_cpu &&
+	       (is_idle_task(current) || current->fastsocket_cpu) &&
+	       __fastsocket_wakes_here(task);
 }
 
 /**

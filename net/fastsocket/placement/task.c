@@ -288,6 +288,14 @@ static bool fastsocket_another_is_idle(const struct task_struct *task)
 	return false;
 }
 
+/* On its own, so that who is woken otherwise saves no registers. */
+static noinline bool fastsocket_displaces(const struct task_struct *task)
+{
+	/* Another user's may say so, and stay. */
+	return uid_eq(task_uid(task), current_uid()) &&
+	       !fastsocket_another_is_idle(task);
+}
+
 /*
  * A CPU is free for who serves it if it is idle, or if all are busy and who runs
  * there is of the same user, serves another one, and belongs there: else each
@@ -304,9 +312,7 @@ bool __fastsocket_wakes_here(const struct task_struct *task)
 		return idle_cpu(here);
 	if (!fastsocket_serves_any() || fastsocket_serves(current, here))
 		return false;
-	/* Another user's may say so, and stay. */
-	return uid_eq(task_uid(task), current_uid()) &&
-	       !fastsocket_another_is_idle(task);
+	return fastsocket_displaces(task);
 }
 
 DEFINE_PER_CPU(struct fastsocket_waking, fastsocket_waking);
