@@ -40,7 +40,7 @@
  * @home: is a connection to be at home, which is at @cpu? With softirqs disabled.
  * @placed: it was put there. With softirqs disabled.
  * @foreign: another CPU than that has found a connection that is at home. In
- *	any context, under RCU.
+ *	any context, under RCU or with softirqs disabled.
  */
 struct fastsocket_established_ops {
 	bool (*home)(const struct net *net, unsigned int cpu);

@@ -80,7 +80,7 @@ static struct inet_bind_hashbucket *fastsocket_bhash(const struct fastsocket_sha
 
 /* --- the sockets at a shard -------------------------------------------- */
 
-/* On its own, as other slow paths are: each child comes as far as who calls it. */
+/* On its own, so that a child that is at none saves no registers. */
 static noinline bool fastsocket_add_owner(const struct fastsocket_shards *shards,
 					  struct sock *child)
 {

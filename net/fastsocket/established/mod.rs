@@ -55,7 +55,7 @@ impl Drop for Registration {
 ///
 /// # Safety
 ///
-/// To be called under RCU; the namespace must have a reference until this returns.
+/// To be called under RCU, or with softirqs disabled; the namespace must have a reference until this returns.
 unsafe fn count(net: *const bindings::net, counter: Counter) {
     // SAFETY: By the safety requirements.
     let (net, guard) = unsafe { (Namespace::from_raw(net.cast_mut()), rcu::Guard::assume()) };

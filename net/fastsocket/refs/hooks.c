@@ -158,7 +158,10 @@ int fastsocket_refs_register(const struct fastsocket_refs_ops *ops)
 	static_call_update(fastsocket_refs_give, ops->give);
 	static_branch_enable(&fastsocket_refs_enabled);
 	fastsocket_keep_label();
-	/* The last: nothing is in stock until all who leave a namespace are asked. */
+	/*
+	 * The last: nothing is in stock until all who leave a namespace are
+	 * asked. The module itself resumes only when it has spawned sockets.
+	 */
 	static_call_update(fastsocket_refs_take, ops->take);
 	return 0;
 }

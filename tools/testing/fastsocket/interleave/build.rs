@@ -318,6 +318,15 @@ const MUTANTS: &[Mutant] = &[
         ),
         ("TWO_WANT_THE_SAME", MISCOUNTED),
     ),
+    mutant(
+        "forgets_some_of_too_many",
+        (
+            CACHE,
+            "    (BATCH, sum.saturating_sub(BATCH))\n",
+            "    (BATCH, 0)\n",
+        ),
+        ("ONE_TOO_MANY_IS_GIVEN", MISCOUNTED),
+    ),
 ];
 
 fn main() {

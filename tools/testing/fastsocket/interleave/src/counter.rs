@@ -160,3 +160,27 @@ pub(crate) const WHO_RESUMES_SETTLES: Scene = Scene {
         counter.has_ended(1);
     },
 };
+
+/// A CPU that has as many in stock as it may is given one more, while a task leaves.
+pub(crate) const ONE_TOO_MANY_IS_GIVEN: Scene = Scene {
+    preemptions: 3,
+    run: || {
+        let counter = Counter::new(1, 64);
+        together(&counter, [|counter| counter.gives(0), Counter::settles]);
+        counter.has_ended(0);
+    },
+};
+
+/// It is given two, by one who was moved from there as well.
+pub(crate) const TWO_TOO_MANY_ARE_GIVEN: Scene = Scene {
+    preemptions: 3,
+    run: || {
+        let counter = Counter::new(2, 64);
+        together(
+            &counter,
+            [|counter| counter.gives(0), |counter| counter.gives(0)],
+        );
+        counter.settles();
+        counter.has_ended(0);
+    },
+};

@@ -130,4 +130,6 @@ tests! {
     one_is_taken_meanwhile: counter::ONE_IS_TAKEN_MEANWHILE,
     two_want_the_same: counter::TWO_WANT_THE_SAME,
     who_resumes_settles: counter::WHO_RESUMES_SETTLES,
+    one_too_many_is_given: counter::ONE_TOO_MANY_IS_GIVEN,
+    two_too_many_are_given: counter::TWO_TOO_MANY_ARE_GIVEN,
 }
