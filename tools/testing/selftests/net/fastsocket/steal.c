@@ -285,13 +285,15 @@ FS_TEST(steal, watched)
 }
 
 /* Half of the CPUs have a watcher, the others a worker that waits: how long a request takes. */
-static long long watched_us(struct __test_metadata *_metadata, struct listener *l)
+static long long watched_us(struct __test_metadata *_metadata, int fam, int flags, bool spawned)
 {
 	int half = cpu_count() / 2, i, j;
 	pthread_t watcher[MAX_CPUS];
 	struct pool pool = { };
 	long long us[LOAD + 1];
+	struct listener listener, *l = &listener;
 
+	ASSERT_EQ(0, listener_open(l, fam, flags, spawned));
 	for (watched = 0; watched < half; watched++) {
 		int seen = atomic_load(&watching);
 
@@ -316,6 +318,7 @@ static long long watched_us(struct __test_metadata *_metadata, struct listener *
 		pthread_cancel(watcher[i]);
 		pthread_join(watcher[i], NULL);
 	}
+	close(l->fd);
 	return us[LOAD / 2];
 }
 
@@ -323,17 +326,19 @@ static long long watched_us(struct __test_metadata *_metadata, struct listener *
 FS_TEST(steal, watched_by_many)
 {
 	long long plain, spawned;
-	struct listener l;
+	bool at_once = false;
+	int i;
 
 	FS_NEED_CPUS(4);
 	self->pool.init = NULL;
-	ASSERT_EQ(0, listener_open(&l, variant->fam, variant->flags, false));
-	plain = watched_us(_metadata, &l);
-	close(l.fd);
-	spawned = watched_us(_metadata, &self->l);
-	TH_LOG("a request took %lld us, with a plain socket %lld", spawned, plain);
-	/* At a tick of the clock it would be more than 8 ms later. */
-	EXPECT_GT(2 * plain + 6000, spawned);
+	/* At a tick of the clock it would be more than 8 ms later each time; a busy machine is so once in a while. */
+	for (i = 0; i < 5 && !at_once; i++) {
+		plain = watched_us(_metadata, variant->fam, variant->flags, false);
+		spawned = watched_us(_metadata, variant->fam, variant->flags, true);
+		TH_LOG("a request took %lld us, with a plain socket %lld", spawned, plain);
+		at_once = spawned < 2 * plain + 6000;
+	}
+	EXPECT_TRUE(at_once);
 }
 
 /* How many a worker may answer: ids that no client has. */
