@@ -8,7 +8,8 @@
 #   -k KIND    kernel in build/KIND, vm if not given; or a directory with a built kernel and its module
 #   -c CPUS    number of CPUs, 4 if not given
 #   -s NS      the longest that a CPU runs before the next one does, 20000 if not given
-#   -r SEED    of the guest's random numbers, so of its hash tables; 1 if not given
+#   -r SEEDS   of the guest's random numbers, so of its hash tables; 1 if not given. With several, as 1,2,3, the
+#              table has the median of each ratio, and sums
 #   -t SECS    the longest that a guest may take, 1800 if not given
 #   -o DIR     where to put table.txt, table.json and the console of each guest, build/shapes if not given
 #   -l         list the shapes
@@ -25,13 +26,13 @@ set -euo pipefail
 # shellcheck source=scripts/icount.sh
 . "$TOP/scripts/icount.sh"
 
-kind=vm cpus=4 slice=20000 seed=1 limit=1800 out=$BUILD/shapes list=
+kind=vm cpus=4 slice=20000 seeds=1 limit=1800 out=$BUILD/shapes list=
 while getopts k:c:s:r:t:o:l opt; do
 	case $opt in
 	k) kind=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	s) slice=$OPTARG ;;
-	r) seed=$OPTARG ;;
+	r) seeds=$OPTARG ;;
 	t) limit=$OPTARG ;;
 	o) out=$OPTARG ;;
 	l) list=1 ;;
@@ -65,6 +66,8 @@ trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/files" "$out"
 icount_initrd "$kernel" "$init" "$root/files" >"$root/initrd"
 
+IFS=, read -ra seeds <<<"$seeds"
+
 # Each as NAME SHAPE ARGUMENTS.
 guests=()
 for shape in "${shapes[@]}"; do
@@ -81,14 +84,14 @@ for shape in "${shapes[@]}"; do
 	esac
 done
 
-# run NAME SHAPE ARGUMENTS: boot that guest.
+# run SEED NAME SHAPE ARGUMENTS: boot that guest.
 #
 # QEMU runs a CPU until the next timer of the guest is due, a CPU's share of that time at a stretch: a millisecond,
 # where what is measured is shorter. So there has to be a timer that is due often, and is nothing to the guest: it is
 # a filter's, on a network that has neither a device nor packets.
 run() {
-	local name=$1 shape=$2 interval=$((cpus * slice / 1000))
-	shift 2
+	local seed=$1 name=$2-$1 shape=$3 interval=$((cpus * slice / 1000))
+	shift 3
 	icount_qemu "$limit" "$cpus" "$seed" "$kernel" "$root/initrd" "$icount_boot -- run --shapes $shape $*" \
 		-netdev hubport,id=turns,hubid=0 \
 		-object "filter-buffer,id=turn,netdev=turns,interval=$interval" >"$out/$name.log" 2>&1 &&
@@ -99,13 +102,15 @@ run() {
 }
 
 rm -f "$out"/*.log "$out"/table.*
-note "running ${#guests[@]} guests, $(nproc) at a time"
+note "running $((${#guests[@]} * ${#seeds[@]})) guests, $(nproc) at a time"
 logs=()
 for guest in "${guests[@]}"; do
-	while [ "$(jobs -pr | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
 	read -ra words <<<"$guest"
-	run "${words[@]}" &
-	logs+=("$out/${words[0]}.log")
+	for seed in "${seeds[@]}"; do
+		while [ "$(jobs -pr | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+		run "$seed" "${words[@]}" &
+		logs+=("$out/${words[0]}-$seed.log")
+	done
 done
 wait
 # This fails if one has not come to its end.

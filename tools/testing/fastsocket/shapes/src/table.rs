@@ -12,7 +12,7 @@ use std::{fs, io::Write, path::PathBuf};
 /// Which guests, and where the table goes as well.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to write all of it as JSON
+    /// Where to write all of it as JSON, each seed's
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// What guests printed
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 /// A case on both kinds of sockets. The ratios are the spawned socket's to the plain one's; none
 /// if that has nothing.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Row {
     #[serde(flatten)]
     case: Case,
@@ -38,7 +38,7 @@ struct Row {
     runs: Runs,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Runs {
     plain: Ran,
     spawned: Ran,
@@ -101,6 +101,42 @@ impl Row {
             self.runs.plain.failed.to_string(),
         ]
     }
+}
+
+/// The middle one; of two, the lower.
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len().checked_sub(1)? / 2;
+    values.get(middle).copied()
+}
+
+/// A row for each case, whose ratios are the medians of all seeds that it was run with, and its numbers their sums.
+fn over_seeds(rows: &[Row]) -> Vec<Row> {
+    let mut cases: Vec<Vec<&Row>> = Vec::new();
+    for row in rows {
+        match cases.iter_mut().find(|rows| rows[0].case == row.case) {
+            Some(rows) => rows.push(row),
+            None => cases.push(vec![row]),
+        }
+    }
+    let merged = |rows: Vec<&Row>| {
+        let middle = |of: fn(&Row) -> Option<f64>| median(rows.iter().filter_map(|row| of(row)));
+        let mut row = rows[0].clone();
+        row.rate = middle(|row| row.rate);
+        row.p50 = middle(|row| row.p50);
+        row.p99 = middle(|row| row.p99);
+        row.answer_p99 = middle(|row| row.answer_p99);
+        row.local = middle(|row| row.local);
+        row.stolen = rows.iter().map(|row| row.stolen).sum();
+        row.pushed = rows.iter().map(|row| row.pushed).sum();
+        row.failed = rows.iter().map(|row| row.failed).sum();
+        let plain = &mut row.runs.plain;
+        plain.rate = middle(|row| Some(row.runs.plain.rate)).unwrap_or(plain.rate);
+        plain.failed = rows.iter().map(|row| row.runs.plain.failed).sum();
+        row
+    };
+    cases.into_iter().map(merged).collect()
 }
 
 const TITLES: [&str; 16] = [
@@ -228,6 +264,7 @@ pub(crate) fn print(args: &Args) -> Result<(), String> {
         let json = serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?;
         fs::write(path, json + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    let all = over_seeds(&all);
     let mut out = std::io::stdout().lock();
     let text = format!(
         "{}\nThe worst of each shape:\n\n{}",
@@ -241,7 +278,7 @@ pub(crate) fn print(args: &Args) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{rows, runs, summary, text};
+    use super::{over_seeds, rows, runs, summary, text};
 
     /// What a guest prints of a run, with a serial console's ends of lines.
     fn ran(spawned: bool, answered: u32, p99: &str, local: u32) -> String {
@@ -299,6 +336,26 @@ mod tests {
         assert_eq!(cells[3..7], ["work:1000", "one", "ipv6", "16"]);
         assert_eq!(cells[12..17], ["1.200", "work:1000", "each", "ipv6", "16"]);
         assert_eq!(cells[17..], ["14", "16", "2"]);
+    }
+
+    #[test]
+    fn of_several_seeds_it_is_the_median() {
+        let mut all = Vec::new();
+        for (answered, p99) in [(95, "60"), (90, "200"), (98, "30")] {
+            let console = ran(false, 100, "50", 0) + &ran(true, answered, p99, 3);
+            let other = console.replace("each", "one");
+            for console in [console, other] {
+                let runs = runs(&(console + "shapes: done\n")).expect("two runs");
+                all.extend(rows(&runs).expect("a pair"));
+            }
+        }
+        let rows = over_seeds(&all);
+        assert_eq!(rows.len(), 2);
+        for row in rows {
+            assert_eq!((row.rate, row.p99), (Some(0.95), Some(1.2)));
+            assert_eq!((row.stolen, row.pushed, row.failed), (21, 24, 3));
+            assert_eq!((row.runs.plain.rate, row.runs.plain.failed), (100.0, 3));
+        }
     }
 
     #[test]
