@@ -111,6 +111,12 @@ fn ioctl(device: BorrowedFd<'_>, command: u32, arg: &IoctlArg) -> io::Result<()>
     }
 }
 
+/// Locks a file for itself alone, until it is closed; `WouldBlock` if another open file has it.
+pub(crate) fn lock(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: integers alone.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(|_| ())
+}
+
 /// Lets this process adopt the orphans among its descendants.
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     // SAFETY: integers alone.

@@ -300,6 +300,34 @@ fn what_was_kept_of_another_device_is_not_restored() {
     }
 }
 
+/// What the second would take for what was there before is what the first has set.
+#[test]
+fn one_at_a_time() {
+    let tree = tree("alone", 2);
+    tree.virtio("eth0", 2);
+    let before = tree.all();
+    let root = tree.root().to_str().expect("text");
+    let lock = tree.root().join("run/fastsocket/nic-eth0.lock");
+    std::fs::create_dir_all(lock.parent().expect("a directory")).expect("it is made");
+    let beside = |args: &[&str]| {
+        let mut command = Command::new("flock");
+        command.arg(&lock).arg(env!("CARGO_BIN_EXE_fastsocket"));
+        command.args(["nic", "--root", root, "eth0"]).args(args);
+        command.output().expect("it starts")
+    };
+    for args in [&[][..], &["--undo"]] {
+        let refused = refused(&beside(args));
+        assert!(refused.contains("another fastsocket nic eth0"), "{refused}");
+    }
+    well(beside(&["--dry-run"]));
+    assert_eq!(tree.all(), before);
+
+    well(nic(&tree, &["eth0"]));
+    assert!(!lock.exists());
+    well(nic(&tree, &["eth0", "--undo"]));
+    assert!(!tree.root().join("run/fastsocket").exists());
+}
+
 #[test]
 fn usage_errors() {
     for args in [

@@ -7,7 +7,7 @@ use crate::complain;
 use crate::nic::ethtool::{Driver, Ethtool, Nothing};
 use crate::nic::host::{Found, Host};
 use crate::nic::plan::{plan, Plan, Wanted};
-use crate::nic::state::State;
+use crate::nic::state::{Lock, State};
 use crate::nic::{Result, Setting};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -66,6 +66,11 @@ fn run(args: &NicArgs) -> Result<()> {
         cpus: args.cpus.clone(),
         coalesce: args.coalesce,
         ntuple: args.ntuple,
+    };
+    // Each writes down what was there before the first.
+    let _lock = match args.dry_run {
+        true => None,
+        false => Some(Lock::new(&host)?),
     };
     let report = match args.undo {
         true => undo(&host, args.dry_run),

@@ -4,11 +4,72 @@
 
 use super::host::Host;
 use super::{Result, Setting};
+use crate::sys;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 const DIRECTORY: &str = "/run/fastsocket";
+
+fn cannot(what: &str, path: &str, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied => ": it is root's to do",
+        _ => "",
+    };
+    format!("cannot {what} {path}: {error}{hint}")
+}
+
+/// Keeps other runs away from a device until it is dropped, by a file that nobody else may open, and that goes then.
+pub(crate) struct Lock<'a> {
+    host: &'a Host,
+    _file: File,
+}
+
+impl<'a> Lock<'a> {
+    fn path(host: &Host) -> String {
+        format!("{DIRECTORY}/nic-{}.lock", host.device())
+    }
+
+    /// An error if another run is at work.
+    pub(crate) fn new(host: &'a Host) -> Result<Self> {
+        loop {
+            match Self::locked(host) {
+                Ok(Some(file)) => return Ok(Self { host, _file: file }),
+                // Who was through with it took the file away, or the directory.
+                Ok(None) => (),
+                Err(error) if error.kind() == ErrorKind::NotFound => (),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(format!(
+                        "another fastsocket nic {} is at work",
+                        host.device()
+                    ))
+                }
+                Err(error) => return Err(cannot("write", &Self::path(host), &error)),
+            }
+        }
+    }
+
+    /// The file, if it is there when it is locked.
+    fn locked(host: &Host) -> io::Result<Option<File>> {
+        let path = host.path(&Self::path(host));
+        fs::create_dir_all(host.path(DIRECTORY))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&path)?;
+        sys::lock(file.as_fd())?;
+        let is_there = fs::metadata(&path)?.ino() == file.metadata()?.ino();
+        Ok(is_there.then_some(file))
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.host.path(&Self::path(self.host)));
+        let _ = fs::remove_dir(self.host.path(DIRECTORY));
+    }
+}
 
 /// What is written to the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,21 +150,12 @@ impl State {
             fs::write(&new, serde_json::to_string_pretty(self)? + "\n")?;
             fs::rename(&new, host.path(&path))
         };
-        write().map_err(|error: io::Error| {
-            let hint = match error.kind() {
-                ErrorKind::PermissionDenied => ": it is root's to do",
-                _ => "",
-            };
-            format!("cannot write {path}: {error}{hint}")
-        })
+        write().map_err(|error: io::Error| cannot("write", &path, &error))
     }
 
-    /// Removes the file; others' devices keep the directory.
+    /// Removes the file.
     pub(crate) fn remove(host: &Host) -> Result<()> {
         let path = Self::path(host);
-        fs::remove_file(host.path(&path))
-            .map_err(|error| format!("cannot remove {path}: {error}"))?;
-        let _ = fs::remove_dir(host.path(DIRECTORY));
-        Ok(())
+        fs::remove_file(host.path(&path)).map_err(|error| cannot("remove", &path, &error))
     }
 }
