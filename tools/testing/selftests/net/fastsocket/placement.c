@@ -641,7 +641,7 @@ FS_TEST(cpu, another_users_does_not_make_way)
 	TH_LOG("%d of %d, another user's %d", home[0], TRIES, home[1]);
 	EXPECT_LE(TRIES / 3, home[0]);
 	/* The scheduler takes it there, too, where the others seem busier. */
-	EXPECT_GE(TRIES / 2, home[1]);
+	EXPECT_GT(TRIES * 3 / 4, home[1]);
 }
 
 /* --- enable_listen_spawn ---------------------------------------------- */
